@@ -1,0 +1,125 @@
+"""``unimiss pretrain`` and ``unimiss finetune``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from unimiss.runs import Run
+from unimiss.settings import load_yaml, parse_assignments
+
+RunFolder = Annotated[Path, typer.Option("--run", help="Run folder, written to.")]
+Sets = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Any other setting of config.yaml; repeatable.")
+]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of settings; options override it.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in this folder.")]
+Init = Annotated[str | None, typer.Option(help="Model to start from: run folder, checkpoint, or none.")]
+Seed = Annotated[int | None, typer.Option(help="Of every random draw.")]
+Devices = Annotated[int | None, typer.Option(help="Processes on each machine.")]
+Nodes = Annotated[int | None, typer.Option(help="Machines.")]
+Precision = Annotated[str | None, typer.Option(help="auto, 32-true, bf16-mixed or 16-mixed.")]
+Steps = Annotated[int | None, typer.Option(help="Optimisation steps.")]
+Every = Annotated[int | None, typer.Option(metavar="STEPS", help="Steps between checkpoints.")]
+
+
+def _settings(config: Path | None, sets: list[str], options: dict[str, Any]) -> dict[str, Any]:
+    """Merge file, options and --set, the later the stronger; options that were not given are None."""
+    values = load_yaml(config) if config is not None else {}
+    values |= {name: value for name, value in options.items() if value not in (None, [])}
+    if values.get("init") == "none":
+        values["init"] = None
+    return values | parse_assignments(sets)
+
+
+def pretrain(
+    run: RunFolder,
+    images: Annotated[list[Path], typer.Option(help="Radiographs: files, folders or text lists.")] = [],  # noqa: B006
+    volumes: Annotated[list[Path], typer.Option(help="Volumes: files, folders or text lists.")] = [],  # noqa: B006
+    network: Annotated[str | None, typer.Option(help="tiny or small.")] = None,
+    objective: Annotated[str | None, typer.Option(help="unimiss.")] = None,
+    preset: Annotated[str | None, typer.Option(help="auto, paper or demo.")] = None,
+    steps: Steps = None,
+    init: Init = None,
+    seed: Seed = None,
+    devices: Devices = None,
+    nodes: Nodes = None,
+    precision: Precision = None,
+    config: ConfigFile = None,
+    set_: Sets = [],  # noqa: B006
+    checkpoint_every: Every = None,
+    resume: Resume = False,
+) -> None:
+    """Pre-train a backbone on unlabelled radiographs and volumes.
+
+    Example: unimiss pretrain --images xrays/ --volumes scans/ --run runs/pretraining
+    """
+    from unimiss.display import Display
+    from unimiss.pretraining import PretrainConfig
+    from unimiss.pretraining import pretrain as work
+
+    options: dict[str, Any] = {
+        "images": images,
+        "volumes": volumes,
+        "network": network,
+        "objective": objective,
+        "preset": preset,
+        "steps": steps,
+        "init": init,
+        "seed": seed,
+        "devices": devices,
+        "nodes": nodes,
+        "precision": precision,
+        "checkpoint_every": checkpoint_every,
+    }
+    values = Run(run).config() if resume else _settings(config, set_, options)
+    with Display() as display:
+        work(PretrainConfig.build(values), run, resume=resume, listener=display)
+
+def finetune(
+    run: RunFolder,
+    dataset: Annotated[Path | None, typer.Argument(help="Folder of labelled cases.")] = None,
+    task: Annotated[str | None, typer.Option(help="segmentation.")] = None,
+    init: Init = None,
+    network: Annotated[str | None, typer.Option(help="tiny or small, with --init none.")] = None,
+    fold: Annotated[int | None, typer.Option(help="Which part of the patients validates.")] = None,
+    fraction: Annotated[float | None, typer.Option(help="Share of the training patients to use.")] = None,
+    steps: Steps = None,
+    minutes: Annotated[float | None, typer.Option(help="Bound on the training's wall-clock.")] = None,
+    seed: Seed = None,
+    devices: Devices = None,
+    nodes: Nodes = None,
+    precision: Precision = None,
+    config: ConfigFile = None,
+    set_: Sets = [],  # noqa: B006
+    checkpoint_every: Every = None,
+    resume: Resume = False,
+) -> None:
+    """Fine-tune a network on labelled cases.
+
+    Example: unimiss finetune Task04_Hippocampus --task segmentation --init runs/pretraining --run runs/hippocampus
+    """
+    from unimiss.display import Display
+    from unimiss.finetuning import FinetuneConfig
+    from unimiss.finetuning import finetune as work
+
+    options: dict[str, Any] = {
+        "dataset": dataset,
+        "task": task,
+        "init": init,
+        "network": network,
+        "fold": fold,
+        "fraction": fraction,
+        "steps": steps,
+        "minutes": minutes,
+        "seed": seed,
+        "devices": devices,
+        "nodes": nodes,
+        "precision": precision,
+        "checkpoint_every": checkpoint_every,
+    }
+    values = Run(run).config() if resume else _settings(config, set_, options)
+    with Display() as display:
+        work(FinetuneConfig.build(values), run, resume=resume, listener=display)

@@ -1,0 +1,146 @@
+"""``unimiss predict``, ``evaluate``, ``info``, ``demo`` and ``doctor``."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from unimiss.errors import Stopped
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(help="Run folder or checkpoint.")],
+    inputs: Annotated[list[Path], typer.Argument(help="Images or folders of images.")],
+    output: Annotated[Path, typer.Option(help="Folder for the masks.")],
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write class probabilities.")] = False,
+    format: Annotated[str | None, typer.Option(help="nii.gz, nii, nrrd, mha or png; else the input's.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Record progress in this run folder, to be followed.")] = None,
+) -> None:
+    """Segment images with a fine-tuned model, each on its own grid.
+
+    Example: unimiss predict runs/hippocampus scans/ --output masks/
+    """
+    from unimiss.display import Display
+    from unimiss.inference import Predictor
+    from unimiss.inference.folder import predict_files
+    from unimiss.runs.writer import RunWriter
+
+    suffix = None if format is None else f".{format.lstrip('.')}"
+    with Display() as display, nullcontext() if run is None else RunWriter(run, listener=display) as writer:
+
+        def tell(kind: str, **fields: Any) -> None:
+            if writer is None:
+                display({"kind": kind, **fields})
+            else:
+                writer.event(kind, **fields)
+
+        def progress(share: float, name: str) -> None:
+            if writer is not None and writer.should_stop():
+                raise Stopped(f"stopped; finished masks are in {output}")
+            tell("progress", done=round(share, 4), stage=f"predicting {name}")
+
+        try:
+            masks = predict_files(
+                Predictor(model),
+                inputs,
+                output,
+                suffix=suffix,
+                probabilities=probabilities,
+                progress=progress,
+                warn=lambda message: tell("warning", message=message),
+            )
+        except Stopped as stop:
+            tell("stopped", message=str(stop))
+        else:
+            tell("finished", message=f"{len(masks)} masks written to {output}")
+
+
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(help="Mask or folder of masks.")],
+    references: Annotated[Path, typer.Argument(help="True mask or folder of true masks.")],
+    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+) -> None:
+    """Compare masks with references: Dice, IoU, HD95 in mm, volumes.
+
+    Example: unimiss evaluate masks/ dataset/labelsTs --json scores.json
+    """
+    from unimiss.evaluation import evaluate_folder
+    from unimiss.runs import atomic
+
+    report = evaluate_folder(predictions, references)
+    if json is not None:
+        atomic.write_json(json, report.to_json())
+    print_report(report)
+
+
+def info(path: Annotated[Path, typer.Argument(help="Image, data set, run folder or model.")]) -> None:
+    """Say what an image, data set, run folder or model is.
+
+    Example: unimiss info runs/hippocampus
+    """
+    from unimiss.info import describe
+
+    _print_lines(describe(path))
+
+
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder for all that the demo writes.")] = Path("demo"),
+    no_viewer: Annotated[bool, typer.Option("--no-viewer", help="Do not open napari.")] = False,
+) -> None:
+    """Run the main job on generated people: pre-train, fine-tune, predict, evaluate, look.
+
+    Example: unimiss demo --output demo
+    """
+    from unimiss.demo import demo as work
+    from unimiss.display import Display
+
+    with Display() as display:
+        report = work(
+            output,
+            viewer=not no_viewer,
+            say=lambda line: display.console.print(line, markup=False),
+            listener=display,
+        )
+    print_report(report)
+
+
+def doctor() -> None:
+    """Say what this machine has, what is missing, and how to get it.
+
+    Example: unimiss doctor
+    """
+    from unimiss.doctor import diagnose
+
+    found = diagnose()
+    _print_lines([(finding.name, finding.value) for finding in found])
+    console = _console()
+    for finding in found:
+        if finding.advice:
+            console.print(f"{finding.name}: {finding.advice}", markup=False)
+
+
+def print_report(report: Any) -> None:
+    """Print the scores of each class and their mean, and what was left out."""
+    table = Table("class", "cases", "Dice", "IoU", "HD95 mm")
+    for row in report.summary():
+        table.add_row(*row)
+    console = _console()
+    console.print(table)
+    for problem in report.problems:
+        console.print(f"left out: {problem}", markup=False)
+
+
+def _print_lines(lines: list[tuple[str, str]]) -> None:
+    width = max(len(name) for name, _ in lines)
+    console = _console()
+    for name, value in lines:
+        console.print(f"{name:<{width}}  {value}", markup=False)
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=True)

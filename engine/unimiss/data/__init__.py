@@ -1,0 +1,1 @@
+"""Cases, splits by patient, preprocessing, and the cache on disk."""

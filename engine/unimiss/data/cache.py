@@ -1,0 +1,99 @@
+"""Prepared arrays on disk, compressed in chunks, so that no image is decoded twice and crops are cheap."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import blosc2
+import numpy as np
+import platformdirs
+from numpy.typing import NDArray
+
+from unimiss.errors import InputError, JobError
+
+_LAYOUT = 1  # counts changes to what is stored, so that an older cache is not taken for a newer one
+
+Arrays = Mapping[str, NDArray[np.generic]]
+
+
+def default_folder() -> Path:
+    """Return where caches lie: ``UNIMISS_CACHE``, else the user's cache folder."""
+    return Path(os.environ.get("UNIMISS_CACHE") or platformdirs.user_cache_dir("unimiss"))
+
+
+def cache_key(files: tuple[Path, ...], recipe: str) -> str:
+    """Hash of where and how large files are, when they were changed, and what is done to them.
+
+    The key tells nothing of the files' names.
+    """
+    digest = hashlib.sha256(f"{_LAYOUT}|{recipe}".encode())
+    for file in files:
+        try:
+            status = file.stat()
+        except OSError as error:
+            raise InputError(f"{file}: there is no such file") from error
+        digest.update(f"|{file.resolve()}|{status.st_size}|{status.st_mtime_ns}".encode())
+    return digest.hexdigest()[:32]
+
+
+class Cache:
+    """A folder of prepared cases.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        By default the user's.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or default_folder()
+
+    def ensure(self, key: str, make: Callable[[], Arrays]) -> bool:
+        """Make and store the arrays of a case unless they are there; say whether they were made now.
+
+        Raises
+        ------
+        JobError
+            The disk is full or the folder may not be written.
+        """
+        final = self.folder / key
+        if final.exists():
+            return False
+        arrays = make()
+        temporary = self.folder / f".{key}.{os.getpid()}.part"
+        try:
+            temporary.mkdir(parents=True, exist_ok=True)
+            for name, array in arrays.items():
+                _store(temporary / f"{name}.b2nd", array)
+            os.replace(temporary, final)
+        except (OSError, RuntimeError) as error:  # blosc2 reports a full disk as RuntimeError
+            if final.exists():  # another process made it meanwhile
+                return False
+            raise JobError(
+                f"the cache {self.folder} could not be written ({error}); free space or set UNIMISS_CACHE"
+            ) from error
+        finally:
+            if temporary.exists():
+                for file in temporary.iterdir():
+                    file.unlink()
+                temporary.rmdir()
+        return True
+
+    def open(self, key: str, name: str) -> blosc2.NDArray:
+        """Return a stored array, read when it is indexed."""
+        return blosc2.open(str(self.folder / key / f"{name}.b2nd"), mode="r")
+
+
+def _store(path: Path, array: NDArray[np.generic]) -> None:
+    spatial = [min(n, 64) for n in array.shape[1:]]
+    chunks = (array.shape[0], *spatial)
+    blosc2.asarray(
+        np.ascontiguousarray(array),
+        urlpath=str(path),
+        mode="w",
+        chunks=chunks,
+        cparams={"codec": blosc2.Codec.ZSTD, "clevel": 3},
+    )

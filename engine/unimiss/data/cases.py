@@ -1,0 +1,100 @@
+"""Which images there are, whose they are, and which of them may be trained on."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from unimiss.errors import InputError
+from unimiss.io import IMAGE_SUFFIXES, suffix_of
+
+_PATIENT_PATTERNS = (
+    re.compile(r"^(\d{8})_\d{3}$"),  # NIH ChestX-ray: patient_follow-up
+    re.compile(r"^(sub-[A-Za-z0-9]+)(_|$)"),  # BIDS
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image, perhaps with its label image."""
+
+    image: Path
+    label: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """File name without suffix."""
+        return stem(self.image)
+
+    @property
+    def patient(self) -> str:
+        """Key by which splits keep a patient's images together."""
+        return patient_of(self.image)
+
+
+def stem(path: Path) -> str:
+    """File name without its image suffix (``a.nii.gz`` gives ``a``)."""
+    return path.name[: len(path.name) - len(suffix_of(path))]
+
+
+def patient_of(path: Path) -> str:
+    """Patient by the naming of NIH ChestX-ray and BIDS files, else the file's stem."""
+    name = stem(path)
+    matches = (pattern.match(name) for pattern in _PATIENT_PATTERNS)
+    return next((match[1] for match in matches if match), name)
+
+
+def is_held_out(patient: str, share: int) -> bool:
+    """Whether a patient belongs to the evaluation split: one in `share`, by name, whatever else there is.
+
+    The rule depends on nothing but the name, so pre-training and fine-tuning, today and next year, agree
+    on who is never trained on. `share` 0 holds nobody out.
+    """
+    return share > 0 and zlib.crc32(patient.encode()) % share == 0
+
+
+def fold_of(patients: Sequence[str], folds: int) -> dict[str, int]:
+    """Deal patients to folds evenly, in an order that depends on their names alone."""
+    order = sorted(set(patients), key=lambda patient: (zlib.crc32(f"fold:{patient}".encode()), patient))
+    return {patient: i % folds for i, patient in enumerate(order)}
+
+
+def find_images(paths: Sequence[Path]) -> list[Path]:
+    """Collect image files from files, folders (searched deeply) and text lists with one path a line.
+
+    Raises
+    ------
+    InputError
+        A path does not exist, or no image is found.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if suffix_of(p) and not p.name.startswith("."))
+            if not inside:
+                raise InputError(f"{path}: no image in this folder (looked for {', '.join(IMAGE_SUFFIXES)})")
+            found += inside
+        elif not path.exists():
+            raise InputError(f"{path}: there is no such file or folder")
+        elif suffix_of(path):
+            found.append(path)
+        elif path.suffix in (".txt", ".lst", ".csv"):
+            found += _listed(path)
+        else:
+            raise InputError(f"{path} is neither an image, a folder nor a text list of paths")
+    return list(dict.fromkeys(found))
+
+
+def _listed(path: Path) -> list[Path]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except ValueError as error:
+        raise InputError(f"{path} is not a text list of paths") from error
+    listed = [path.parent / line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    missing = [item for item in listed if not item.exists()]
+    if missing:
+        raise InputError(f"{path} names {len(missing)} missing files, first {missing[0]}")
+    return listed

@@ -1,0 +1,76 @@
+"""Patches of labelled cases: where they are cut, and how they are cut out of the cache."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rng = np.random.Generator
+
+
+def class_points(labels: NDArray[np.uint8], classes: int, per_class: int = 2000) -> NDArray[np.int32]:
+    """Draw places of every foreground class, so that patches can be centred on it without a search.
+
+    Parameters
+    ----------
+    labels : array, shape (1, *grid)
+        Class indices.
+    classes : int
+        Background included.
+    per_class : int
+        At most so many places of each.
+
+    Returns
+    -------
+    array, shape (N, 1 + axes)
+        Class, then index.
+    """
+    rng = np.random.default_rng(0)  # a property of the case, not of a run
+    rows = []
+    for index in range(1, classes):
+        found = np.argwhere(labels[0] == index)
+        if len(found) > per_class:
+            found = found[rng.choice(len(found), per_class, replace=False)]
+        rows.append(np.column_stack([np.full(len(found), index), found]))
+    return np.concatenate([*rows, np.empty((0, labels.ndim), dtype=int)]).astype(np.int32)
+
+
+def draw_start(
+    shape: tuple[int, ...], patch: tuple[int, ...], points: NDArray[np.int32], foreground: float, rng: Rng
+) -> list[int]:
+    """First index of a patch: around a place of a random class with probability `foreground`, else anywhere.
+
+    Along an axis that is shorter than the patch, the case lies in the patch's middle (a negative start).
+    """
+    center = None
+    if len(points) and rng.random() < foreground:
+        of_class = points[points[:, 0] == rng.choice(np.unique(points[:, 0]))]
+        center = of_class[rng.integers(len(of_class)), 1:]
+    start = []
+    for axis, (size, want) in enumerate(zip(shape, patch, strict=True)):
+        room = size - want
+        if room <= 0:
+            start.append(room // 2)
+        elif center is None:
+            start.append(int(rng.integers(room + 1)))
+        else:
+            shift = int(rng.integers(-want // 4, want // 4 + 1))
+            start.append(int(np.clip(center[axis] - want // 2 + shift, 0, room)))
+    return start
+
+
+def cut_patch(array: Any, start: list[int], patch: tuple[int, ...], fill: float | None) -> NDArray[Any]:
+    """Cut (C, *patch) out of a stored (C, *grid), reading only what is needed.
+
+    Beyond the case lies `fill`, or the smallest value of the patch.
+    """
+    shape = array.shape[1:]
+    inside = tuple(slice(max(0, s), min(n, s + p)) for s, n, p in zip(start, shape, patch, strict=True))
+    block = np.asarray(array[(slice(None), *inside)])
+    if block.shape[1:] == patch:
+        return block
+    before = [max(0, -s) for s in start]
+    pads = [(b, p - b - n) for b, p, n in zip(before, patch, block.shape[1:], strict=True)]
+    return np.pad(block, [(0, 0), *pads], constant_values=block.min() if fill is None else fill)

@@ -1,0 +1,153 @@
+"""From an image to the numbers that a network sees."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from unimiss.errors import InputError
+from unimiss.io import Image
+from unimiss.settings import Settings
+
+_CT_BELOW = -150.0  # air in Hounsfield units; no other modality has such values
+
+
+class Intensity(Settings):
+    """How values are scaled.
+
+    Attributes
+    ----------
+    scheme : "hounsfield" or "percentile"
+        Hounsfield: clip to [low, high], subtract `mean`, divide by `std`. Percentile: the image's own
+        percentiles `low` and `high` become 0 and 1, and values beyond are clipped.
+    """
+
+    scheme: Literal["hounsfield", "percentile"]
+    low: float
+    high: float
+    mean: float = 0.0
+    std: float = 1.0
+
+    def apply(self, array: NDArray[np.generic]) -> NDArray[np.float32]:
+        """Scale finite values (C, *grid), one channel after another."""
+        out = np.array(array, dtype=np.float32)
+        for channel in out:
+            low, high, mean, std = self.low, self.high, self.mean, self.std
+            if self.scheme == "percentile":
+                low, high = (float(v) for v in np.percentile(channel, (self.low, self.high)))
+                mean, std = low, max(high - low, 1e-6)
+            np.clip(channel, low, high, out=channel)
+            channel -= mean
+            channel /= std
+        return out
+
+    def from_stored(self, array: NDArray[np.generic]) -> NDArray[np.float32]:
+        """Input values from what the cache holds: CT lies there in Hounsfield units, all else is scaled."""
+        return self.apply(array) if self.scheme == "hounsfield" else array.astype(np.float32)
+
+
+HOUNSFIELD = Intensity(scheme="hounsfield", low=-1024, high=3071)
+PAPER_CT = Intensity(scheme="hounsfield", low=-1024, high=3071, std=1024)
+BY_PERCENTILE = Intensity(scheme="percentile", low=0.5, high=99.5)
+
+
+class Preprocessing(Settings):
+    """What is done to every image of a model, recorded in its checkpoint.
+
+    Attributes
+    ----------
+    spacing : tuple of float or None
+        Volumes: voxel size in mm (depth, height, width) that they are resampled to.
+    size : tuple of int or None
+        Radiographs: size (height, width) that they are resized to.
+    intensity : Intensity
+        How values are scaled.
+    channels : int
+        Channels of the network's input; one grey channel is repeated where it needs more.
+    """
+
+    spacing: tuple[float, float, float] | None = None
+    size: tuple[int, int] | None = None
+    intensity: Intensity
+    channels: int = 1
+
+    @property
+    def dimension(self) -> int:
+        """2 for radiographs, 3 for volumes."""
+        return 3 if self.spacing is not None else 2
+
+    def grid(self, image: Image) -> tuple[int, ...]:
+        """Spatial shape of the prepared image."""
+        if self.spacing is None:
+            return self.size or image.geometry.shape
+        extent = np.multiply(image.geometry.shape, image.geometry.spacing)
+        return tuple(max(1, int(n)) for n in np.rint(extent / self.spacing))
+
+    def prepare(self, image: Image) -> NDArray[np.float32]:
+        """Resample an image and scale it: (channels, *grid).
+
+        Raises
+        ------
+        InputError
+            The image has another number of axes or channels than the network.
+        """
+        return self.intensity.apply(_resample(_finite(self._channels(image)), self.grid(image)))
+
+    def prepare_labels(self, labels: Image, values: list[int]) -> NDArray[np.uint8]:
+        """Class indices (1, *grid) of a label image: the place of each value in `values`; others become 0."""
+        flat = np.zeros(labels.geometry.shape, dtype=np.uint8)
+        for index, value in enumerate(values):
+            flat[labels.array[0] == value] = index
+        tensor = torch.from_numpy(flat)[None, None].float()
+        out = F.interpolate(tensor, size=self.grid(labels), mode="nearest-exact")
+        return np.asarray(out[0].to(torch.uint8).numpy())
+
+    def _channels(self, image: Image) -> NDArray[np.generic]:
+        if image.geometry.ndim != self.dimension:
+            raise InputError(
+                f"{_name(image)} has {image.geometry.ndim} spatial axes of size {image.geometry.shape}; "
+                f"this model takes {'volumes' if self.dimension == 3 else 'flat images'}"
+            )
+        array = image.array
+        if image.channels == self.channels:
+            return array
+        if image.channels == 1:
+            return np.repeat(array, self.channels, axis=0)
+        if image.channels == 3 and self.channels == 1:
+            return np.tensordot([0.299, 0.587, 0.114], array, axes=1)[None]
+        raise InputError(f"{_name(image)} has {image.channels} channels; this model takes {self.channels}")
+
+
+def is_ct(image: Image) -> bool:
+    """Whether a volume's values are Hounsfield units, by the air in it."""
+    return image.geometry.ndim == 3 and float(np.nanmin(image.array)) < _CT_BELOW
+
+
+def _finite(array: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Values as float32; what is not finite becomes its channel's smallest finite value."""
+    out = np.array(array, dtype=np.float32)
+    for channel in out:
+        finite = np.isfinite(channel)
+        if not finite.all():
+            channel[~finite] = channel[finite].min() if finite.any() else 0
+    return out
+
+
+def _resample(array: NDArray[np.float32], grid: tuple[int, ...]) -> NDArray[np.float32]:
+    """Resize (C, *shape) to (C, *grid) over the same extent, smoothed before it is made coarser."""
+    if array.shape[1:] == grid:
+        return array
+    from monai.transforms import Resize
+
+    mode = "bilinear" if len(grid) == 2 else "trilinear"
+    resized = Resize(grid, mode=mode, anti_aliasing=True)(torch.from_numpy(array))
+    return np.asarray(torch.as_tensor(resized).numpy(), dtype=np.float32)
+
+
+def _name(image: Image) -> str:
+    path = image.provenance.path if image.provenance else None
+    return str(path) if path else "the image"

@@ -1,0 +1,192 @@
+"""Two random views of one image, for self-distillation (spec: UniMiSS, section "Pre-training").
+
+Every draw comes from the generator that is passed in, so a view depends on seed, step and place in the
+batch alone, whichever process makes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter, gaussian_filter1d
+from skimage.color import hsv2rgb, rgb2hsv
+
+Array = NDArray[np.float32]
+Rng = np.random.Generator
+
+
+@dataclass(frozen=True)
+class _VolumeStyle:
+    """Probabilities by which the two views of a volume differ."""
+
+    blur_slice: float
+    scale: float
+    shift: float
+    gamma: float
+
+
+_VOLUME_STYLES = (_VolumeStyle(0.8, 0.8, 0.8, 0.8), _VolumeStyle(0.5, 1.0, 0.5, 1.0))
+
+
+@dataclass(frozen=True)
+class _PictureStyle:
+    """Probabilities by which the two views of a radiograph differ."""
+
+    grey: float
+    blur: float
+
+
+_PICTURE_STYLES = (_PictureStyle(0.8, 0.5), _PictureStyle(0.4, 1.0))
+
+
+def volume_views(volume: Any, size: tuple[int, int, int], rng: Rng) -> list[Array]:
+    """Two views of one neighbourhood in a volume.
+
+    Parameters
+    ----------
+    volume : array-like, shape (1, depth, height, width)
+        Read only where the views lie: a cached array is decompressed in part.
+    size : tuple of int
+        Depth, height and width of a view.
+    rng : Generator
+        Source of all draws.
+
+    Returns
+    -------
+    list of two arrays, each float32 (1, *size)
+        Crops of 0.8 to 1.2 times the size in plane, limited by what there is, resized bilinearly.
+    """
+    shape = volume.shape[1:]
+    around = (round(size[0] * 1.5), *(round(n * rng.uniform(1.4, 1.8)) for n in size[1:]))
+    block = np.asarray(volume[(slice(None), *_window(shape, around, rng))], dtype=np.float32)
+    return [_volume_view(block, size, style, rng) for style in _VOLUME_STYLES]
+
+
+def picture_views(picture: Any, size: tuple[int, int], rng: Rng) -> list[Array]:
+    """Two views of a radiograph.
+
+    Parameters
+    ----------
+    picture : array-like, shape (1 or 3, height, width)
+        Values in [0, 1].
+    size : tuple of int
+        Height and width of a view.
+    rng : Generator
+        Source of all draws.
+
+    Returns
+    -------
+    list of two arrays, each float32 (3, *size)
+    """
+    pixels = np.asarray(picture[:], dtype=np.float32)
+    return [_picture_view(pixels, size, style, rng) for style in _PICTURE_STYLES]
+
+
+def _window(shape: tuple[int, ...], wanted: tuple[int, ...], rng: Rng) -> tuple[slice, ...]:
+    sizes = [min(n, want) for n, want in zip(shape, wanted, strict=True)]
+    starts = [int(rng.integers(n - size + 1)) for n, size in zip(shape, sizes, strict=True)]
+    return tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))
+
+
+def _volume_view(block: Array, size: tuple[int, int, int], style: _VolumeStyle, rng: Rng) -> Array:
+    wanted = (size[0], *(max(2, round(n * rng.uniform(0.8, 1.2))) for n in size[1:]))
+    crop = block[(slice(None), *_window(block.shape[1:], wanted, rng))]
+    tensor = torch.from_numpy(np.ascontiguousarray(crop))[None]
+    view = F.interpolate(tensor, size=size, mode="trilinear", align_corners=False)[0].numpy()
+    mirrored = tuple(axis for axis in (1, 2, 3) if rng.random() < 0.8)
+    slices = np.array(np.flip(view, mirrored)[0])
+    return _volume_intensity(slices, style, rng)[None]
+
+
+def _volume_intensity(x: Array, style: _VolumeStyle, rng: Rng) -> Array:
+    """Change the values of (depth, height, width); parameters are drawn slice by slice."""
+    depth = len(x)
+
+    def per_slice(draw: Callable[[tuple[int, int, int]], Any]) -> Array:
+        return np.asarray(draw((depth, 1, 1)), dtype=np.float32)
+
+    x = x + rng.normal(0, rng.uniform(0, 0.1), x.shape).astype(np.float32)
+    if rng.random() < 0.8:
+        for i in np.flatnonzero(rng.random(depth) < style.blur_slice):
+            x[i] = gaussian_filter(x[i], rng.uniform(0.1, 2))
+    if rng.random() < style.scale:
+        x = x * per_slice(lambda n: rng.uniform(0.75, 1.25, n))
+    if rng.random() < style.shift:
+        x = x + per_slice(lambda n: rng.normal(0, 0.4, n) * (rng.random(n) < 0.8))
+    x = _contrast(x, per_slice(lambda n: rng.uniform(0.75, 1.25, n)))
+    if rng.random() < style.gamma:
+        x = _gamma(x, per_slice(lambda n: rng.uniform(0.7, 1.5, n)))
+    return x
+
+
+def _contrast(x: Array, factor: Array) -> Array:
+    mean, low, high = (f(x, axis=(1, 2), keepdims=True) for f in (np.mean, np.min, np.max))
+    return np.clip((x - mean) * factor + mean, low, high)
+
+
+def _gamma(x: Array, gamma: Array) -> Array:
+    """Gamma curve over each slice's own range; its mean and spread stay."""
+    mean, std, low, high = (f(x, axis=(1, 2), keepdims=True) for f in (np.mean, np.std, np.min, np.max))
+    curved = ((x - low) / np.maximum(high - low, 1e-7)) ** gamma
+    centred = curved - curved.mean(axis=(1, 2), keepdims=True)
+    out: Array = centred / (curved.std(axis=(1, 2), keepdims=True) + 1e-7) * std + mean
+    return out
+
+
+def _picture_view(pixels: Array, size: tuple[int, int], style: _PictureStyle, rng: Rng) -> Array:
+    crop = np.ascontiguousarray(pixels[(slice(None), *_resized_crop(pixels.shape[1:], rng))])
+    tensor = torch.from_numpy(crop)[None]
+    resized = F.interpolate(tensor, size=size, mode="bicubic", align_corners=False, antialias=True)
+    x = resized[0].numpy().clip(0, 1)
+    if rng.random() < 0.5:
+        x = x[:, :, ::-1]
+    if rng.random() < 0.8:
+        x = _jitter(x, rng)
+    if rng.random() < style.grey and len(x) == 3:
+        x = np.tensordot(np.float32([0.299, 0.587, 0.114]), x, axes=1)[None]
+    if rng.random() < style.blur:
+        sigma = rng.uniform(0.1, 2)
+        for axis in (1, 2):
+            x = gaussian_filter1d(x, sigma, axis=axis, radius=11, mode="reflect")  # a kernel of 23
+    return np.ascontiguousarray(np.broadcast_to(x, (3, *size)), dtype=np.float32)
+
+
+def _resized_crop(shape: tuple[int, ...], rng: Rng) -> tuple[slice, slice]:
+    """Window of 0.14 to 1 of the area and 3/4 to 4/3 in aspect; the whole image where ten draws do not fit."""
+    height, width = shape
+    for _ in range(10):
+        area = height * width * rng.uniform(0.14, 1)
+        aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
+        h, w = round(np.sqrt(area / aspect)), round(np.sqrt(area * aspect))
+        if 0 < h <= height and 0 < w <= width:
+            top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+            return slice(top, top + h), slice(left, left + w)
+    return slice(0, height), slice(0, width)
+
+
+def _jitter(x: Array, rng: Rng) -> Array:
+    """Brightness, contrast, saturation (0.4, 0.4, 0.2) and hue (0.1), in random order."""
+    strengths = rng.uniform((0.6, 0.6, 0.8, -0.1), (1.4, 1.4, 1.2, 0.1)).astype(np.float32)
+    for step in rng.permutation(4):
+        amount = strengths[step]
+        if step == 0:
+            x = x * amount
+        elif step == 1:
+            x = (x - x.mean()) * amount + x.mean()
+        elif len(x) == 1:
+            continue  # grey has neither saturation nor hue
+        elif step == 2:
+            grey = x.mean(axis=0, keepdims=True)
+            x = (x - grey) * amount + grey
+        else:
+            hsv = rgb2hsv(np.moveaxis(x, 0, -1))
+            hsv[..., 0] = (hsv[..., 0] + amount) % 1
+            x = np.moveaxis(hsv2rgb(hsv), -1, 0)
+        x = np.clip(x, 0, 1, dtype=np.float32)
+    return x

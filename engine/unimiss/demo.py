@@ -1,0 +1,138 @@
+"""The main job on generated people: pre-train, fine-tune, predict, evaluate, look."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+from unimiss.errors import InputError
+from unimiss.evaluation import Report, evaluate_folder
+from unimiss.finetuning import FinetuneConfig, finetune
+from unimiss.inference import Predictor
+from unimiss.inference.folder import predict_files
+from unimiss.io import read
+from unimiss.overlay import save_overlay
+from unimiss.pretraining import PretrainConfig, pretrain
+from unimiss.runs.writer import Listener
+from unimiss.samples import write_dataset, write_radiographs
+
+_SPACING = (6.0, 4.0, 4.0)
+_UNLABELLED = range(100, 118)
+_LABELLED = range(1, 11)
+_UNSEEN = range(50, 53)
+_PRETRAINING_STEPS = 60
+_FINETUNING_MINUTES = 3.0
+
+Say = Callable[[str], None]
+
+
+def demo(output: Path, *, viewer: bool, say: Say, listener: Listener) -> Report:
+    """Run the main job in a folder.
+
+    Parameters
+    ----------
+    output : Path
+        Receives data, runs, predictions, ``overlay.png`` and ``viewer.png``; earlier runs in it are replaced.
+    viewer : bool
+        Open napari on the result, or, where there is no screen, save its picture by Xvfb.
+    say : callable
+        Receives lines for the user.
+    listener : callable
+        Receives the events of both trainings.
+
+    Returns
+    -------
+    Report
+        Dice of every organ on the unseen people.
+    """
+    began = time.monotonic()
+    unlabelled, labelled, unseen = output / "unlabelled", output / "labelled", output / "unseen"
+    pretraining, finetuning, predictions = output / "pretraining", output / "finetuning", output / "predictions"
+    _clear(output)
+    say(f"Generating {len(_UNLABELLED)} unlabelled, {len(_LABELLED)} labelled and {len(_UNSEEN)} unseen people")
+    _generate(unlabelled, labelled, unseen)
+    say("Pre-training MiT on radiographs and volumes together")
+    settings = PretrainConfig(
+        images=[unlabelled / "radiographs"],
+        volumes=[unlabelled / "imagesTr"],
+        preset="demo",
+        steps=_PRETRAINING_STEPS,
+        holdout=0,
+    )
+    pretrain(settings, pretraining, listener=listener)
+    say("Fine-tuning on the labelled volumes")
+    finetune(
+        FinetuneConfig(dataset=labelled, init=pretraining, minutes=_FINETUNING_MINUTES, holdout=0),
+        finetuning,
+        listener=listener,
+    )
+    say("Predicting the unseen volumes")
+    predict_files(
+        Predictor(finetuning), [unseen / "imagesTr"], predictions, progress=lambda share, name: None, warn=say
+    )
+    report = evaluate_folder(predictions, unseen / "labelsTr")
+    first = sorted((unseen / "imagesTr").iterdir())[0]
+    mask = predictions / first.name
+    labels = Predictor(finetuning).labels
+    picture = output / "overlay.png"
+    save_overlay(read(first), read(mask).with_array(read(mask).array, labels), picture, f"{first.name}: predicted")
+    say(f"Done in {time.monotonic() - began:.0f} s. Overlay: {picture}; masks: {predictions}; runs: {output}")
+    if viewer:
+        _show(first, mask, output / "viewer.png", say)
+    return report
+
+
+def _clear(output: Path) -> None:
+    """Remove what an earlier demo left; a folder with anything else in it is refused."""
+    ours = {
+        "unlabelled",
+        "labelled",
+        "unseen",
+        "pretraining",
+        "finetuning",
+        "predictions",
+        "overlay.png",
+        "viewer.png",
+    }
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        strangers = sorted(entry.name for entry in output.iterdir() if entry.name not in ours)
+        if strangers:
+            raise InputError(f"{output} holds other files ({strangers[0]}); name an empty folder with --output")
+        for entry in output.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    except OSError as error:
+        raise InputError(f"{output} cannot be used: {error.strerror}") from error
+
+
+def _generate(unlabelled: Path, labelled: Path, unseen: Path) -> None:
+    scan = partial(write_dataset, spacing=_SPACING)
+    with ProcessPoolExecutor(min(4, os.cpu_count() or 1), mp_context=get_context("spawn")) as pool:
+        jobs = [pool.submit(write_radiographs, unlabelled / "radiographs", [seed]) for seed in _UNLABELLED]
+        jobs += [pool.submit(scan, unlabelled, _UNLABELLED)]
+        jobs += [pool.submit(scan, labelled, _LABELLED), pool.submit(scan, unseen, _UNSEEN)]
+        for job in jobs:
+            job.result()
+
+
+def _show(image: Path, mask: Path, picture: Path, say: Say) -> None:
+    """Open the plugin's viewer in a process of its own: the engine knows neither napari nor Qt."""
+    command = [sys.executable, "-m", "napari_unimiss.show", str(image), str(mask)]
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        if shutil.which("xvfb-run") is None:
+            say("There is no screen, and xvfb-run is missing; the viewer was not opened")
+            return
+        command = ["xvfb-run", "-a", "-s", "-screen 0 1600x1000x24", *command, "--picture", str(picture)]
+    status = subprocess.run(command, check=False).returncode
+    if status:
+        say("The viewer could not be opened; `unimiss doctor` says what is missing")
+    elif "--picture" in command:
+        say(f"The viewer's picture: {picture}")

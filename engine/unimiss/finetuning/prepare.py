@@ -1,0 +1,164 @@
+"""Labelled cases into the cache, and what the data set says about spacing, patch and intensities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from unimiss.data.cache import Arrays, Cache, cache_key
+from unimiss.data.cases import Case
+from unimiss.data.patches import class_points
+from unimiss.data.preprocessing import BY_PERCENTILE, HOUNSFIELD, Intensity, Preprocessing, is_ct
+from unimiss.errors import InputError
+from unimiss.finetuning.config import FinetuneConfig
+from unimiss.io import read
+from unimiss.io.probe import probe
+
+_NATIVE_PLANE = 96  # MiT's grids are a quarter of the image's: smaller images are enlarged, to twice at most
+_PATCH_VOXELS = {"cpu": 32 * 96 * 96, "cuda": 48 * 192 * 192}
+_SQUARE = (224, 224)
+
+Report = Callable[[float], None]
+Warn = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class PreparedCase:
+    """A case in the cache.
+
+    Attributes
+    ----------
+    case : Case
+        Where it came from.
+    key : str
+        Its folder in the cache: "image" (C, *grid), "label" (1, *grid), "points" (N, 1 + axes).
+    """
+
+    case: Case
+    key: str
+
+
+def resolve_grid(config: FinetuneConfig, cases: Sequence[Case]) -> FinetuneConfig:
+    """Choose voxel size, patch and batch from the headers of the images."""
+    geometries = [probe(case.image) for case in cases]
+    dimensions = {geometry.ndim for geometry in geometries}
+    if len(dimensions) != 1:
+        raise InputError(f"{config.dataset} mixes volumes and flat images; put them into two data sets")
+    gpu = torch.cuda.is_available()
+    values: dict[str, Any] = {}
+    if dimensions == {2}:
+        values = {"patch": _SQUARE, "batch_size": 16 if gpu else 8}
+    else:
+        spacings = np.array([geometry.spacing for geometry in geometries])
+        extents = np.array([np.multiply(g.shape, g.spacing) for g in geometries])
+        spacing, extent = np.median(spacings, axis=0), np.median(extents, axis=0)
+        enlarge = float(np.clip(_NATIVE_PLANE / (extent / spacing)[1:].max(), 1, 2))
+        spacing[1:] /= enlarge
+        if config.spacing != "auto":
+            spacing = np.array(config.spacing)
+        values["spacing"] = tuple(float(round(v, 4)) for v in spacing)
+        values["patch"] = fit_patch(extent / spacing, _PATCH_VOXELS["cuda" if gpu else "cpu"])
+        values["batch_size"] = 2
+    auto = {name: value for name, value in values.items() if getattr(config, name) == "auto"}
+    return FinetuneConfig.build({**config.model_dump(), **auto})
+
+
+def fit_patch(grid: Sequence[float], limit: int) -> tuple[int, ...]:
+    """Return the largest patch for volumes of a median grid: multiples of 16 deep and 32 in plane.
+
+    Where it would have more than `limit` voxels, its relatively largest axis shrinks first.
+    """
+    steps = np.array([16, 32, 32])
+    patch = np.maximum(1, np.rint(np.array(grid) / steps)) * steps
+    while patch.prod() > limit and (patch > steps).any():
+        largest = np.argmax(np.where(patch > steps, patch / steps, 0))
+        patch[largest] -= steps[largest]
+    return tuple(int(n) for n in patch)
+
+
+def prepare_cases(
+    cases: Sequence[Case],
+    config: FinetuneConfig,
+    labels: dict[int, str],
+    cache: Cache,
+    report: Report,
+    warn: Warn,
+) -> tuple[list[PreparedCase], Preprocessing]:
+    """Put every usable case into the cache; what cannot be used is named by `warn` and left out.
+
+    Returns
+    -------
+    list of PreparedCase
+        In the order of `cases`.
+    Preprocessing
+        For the checkpoint: its intensity, applied to what the cache holds, gives the network's input. CT is
+        stored in Hounsfield units, everything else is stored already scaled.
+    """
+    storing = _storing(cases, config)
+    recipe = f"finetune|{storing.model_dump_json()}|{sorted(labels)}"
+    prepared = []
+    for i, case in enumerate(cases):
+        try:
+            files = (case.image, case.label) if case.label else (case.image,)
+            key = cache_key(files, recipe)
+            cache.ensure(key, lambda case=case: _prepare(case, storing, labels))  # type: ignore[misc]
+            prepared.append(PreparedCase(case, key))
+        except InputError as error:
+            warn(f"left out: {error}")
+        report((i + 1) / len(cases))
+    if not prepared:
+        raise InputError(f"none of the {len(cases)} labelled cases can be used, first {cases[0].image}")
+    return prepared, storing
+
+
+def fit_intensity(storing: Preprocessing, training: Sequence[PreparedCase], cache: Cache) -> Preprocessing:
+    """Fit CT intensities to the labelled voxels of the training cases: 0.5 to 99.5 %, mean, spread."""
+    if storing.intensity.scheme != "hounsfield":
+        return storing
+    values = []
+    for case in training:
+        image, points = cache.open(case.key, "image")[:], cache.open(case.key, "points")[:]
+        values.append(image[0][tuple(points[:, 1:].T)])
+    found = np.concatenate(values).astype(np.float32)
+    if found.size == 0:
+        return storing.model_copy(update={"intensity": HOUNSFIELD.model_copy(update={"std": 1024.0})})
+    low, high = (float(v) for v in np.percentile(found, (0.5, 99.5)))
+    fitted = Intensity(
+        scheme="hounsfield", low=low, high=high, mean=float(found.mean()), std=max(float(found.std()), 1.0)
+    )
+    return storing.model_copy(update={"intensity": fitted})
+
+
+def _storing(cases: Sequence[Case], config: FinetuneConfig) -> Preprocessing:
+    """How the cache stores cases, decided by the first image that can be read."""
+    for case in cases:
+        try:
+            image = read(case.image)
+        except InputError:
+            continue  # `prepare_cases` names it
+        if image.geometry.ndim == 2:
+            patch = config.patch
+            return Preprocessing(size=(patch[0], patch[1]), intensity=BY_PERCENTILE, channels=3)  # type: ignore[arg-type]
+        intensity = HOUNSFIELD if is_ct(image) else BY_PERCENTILE
+        return Preprocessing(spacing=config.spacing, intensity=intensity, channels=image.channels)  # type: ignore[arg-type]
+    raise InputError(f"none of the {len(cases)} images can be read, first {cases[0].image}")
+
+
+def _prepare(case: Case, storing: Preprocessing, labels: dict[int, str]) -> Arrays:
+    image = read(case.image)
+    assert case.label is not None
+    label = read(case.label)
+    difference = image.geometry.difference(label.geometry)
+    if difference and not (image.geometry.ndim == 2 and image.geometry.shape == label.geometry.shape):
+        raise InputError(f"{case.label} does not lie on its image {case.image.name}: {difference}")
+    unknown = sorted(set(np.unique(label.array).tolist()) - set(labels))
+    if unknown:
+        raise InputError(f"{case.label} holds the values {unknown[:5]}, which the data set does not name")
+    array = storing.prepare(image)
+    classes = storing.prepare_labels(label, list(labels))
+    stored = array.astype(np.int16 if storing.intensity.scheme == "hounsfield" else np.float16)
+    return {"image": stored, "label": classes, "points": class_points(classes, len(labels))}

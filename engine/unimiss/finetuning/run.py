@@ -1,0 +1,169 @@
+"""A fine-tuning from settings to finished run folder."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from unimiss.data.cache import Cache
+from unimiss.data.cases import Case, fold_of, is_held_out
+from unimiss.data.datasets import find_label_values, read_dataset
+from unimiss.devices import make_fabric, versions
+from unimiss.errors import InputError
+from unimiss.finetuning.config import FinetuneConfig
+from unimiss.finetuning.loop import Finetuning, Material
+from unimiss.finetuning.prepare import PreparedCase, fit_intensity, prepare_cases, resolve_grid
+from unimiss.finetuning.train import train
+from unimiss.models import checkpoint
+from unimiss.models.segmentation import SegmentationNetwork
+from unimiss.models.transfer import transfer_backbone
+from unimiss.runs import Run
+from unimiss.runs.writer import Listener, RunWriter
+from unimiss.settings import known
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+_FEWEST_TO_HOLD_OUT = 20
+_STEPS = {"cpu": 2_000, "cuda": 25_000}
+
+Splits = dict[str, list[Case]]
+
+
+def finetune(
+    config: FinetuneConfig, run: Path | str, *, resume: bool = False, listener: Listener | None = None
+) -> Run:
+    """Train a segmentation network on labelled cases.
+
+    Parameters
+    ----------
+    config : FinetuneConfig
+        Settings; on resuming, those of the run folder are used instead.
+    run : path
+        Run folder, new or to be resumed.
+    resume : bool
+        Go on with the run in that folder.
+    listener : callable, optional
+        Receives every event.
+
+    Returns
+    -------
+    Run
+        The folder; its state says whether the run finished or was stopped.
+
+    Raises
+    ------
+    InputError
+        Settings, data set or folder cannot be used.
+    JobError
+        The training failed on its way.
+    """
+    folder = Run(run)
+    if resume:
+        config = FinetuneConfig.build(folder.config(), str(folder.config_file))
+    fabric = make_fabric(config.devices, config.nodes, config.precision)
+    with RunWriter(run, resume=resume, listener=listener, active=fabric.is_global_zero) as writer:
+        if _finetune(config, writer, fabric):
+            writer.event("finished", message=f"fine-tuned; the model is {run}")
+        else:
+            writer.event("stopped", message="stopped with a checkpoint; --resume goes on")
+    return folder
+
+
+def _finetune(config: FinetuneConfig, writer: RunWriter, fabric: Fabric) -> bool:
+    cache = Cache()
+    config = config.model_copy(update={"dataset": config.dataset.resolve()})
+    source = None if config.init is None else checkpoint.load(config.init)
+    if source is not None:
+        config = config.model_copy(update={"network": source.description.network})
+    dataset = read_dataset(config.dataset)
+    labels = dataset.labels or find_label_values(dataset.cases)
+    if len(labels) < 2:
+        raise InputError(f"{config.dataset}: the masks hold no class besides the background")
+    splits = _saved_splits(writer, dataset.cases) or split_cases(dataset.cases, config)
+    used = splits["training"] + splits["validation"]
+    config = _resolve_length(resolve_grid(config, used))
+    writer.save_config(config.model_dump(mode="json"))
+
+    def report(share: float) -> None:
+        writer.progress(0.0, stage=f"preparing cases, {share:.0%}")
+
+    with fabric.rank_zero_first():
+        prepared, storing = prepare_cases(used, config, labels, cache, report, writer.warn)
+    training = [item for item in prepared if item.case in set(splits["training"])]
+    validation = [item for item in prepared if item.case in set(splits["validation"])]
+    if not training or not validation:
+        raise InputError(f"{config.dataset}: training and validation need one usable case each")
+    material = Material(training, validation, labels, fit_intensity(storing, training, cache))
+    torch.manual_seed(config.seed)
+    network = SegmentationNetwork(
+        config.network, material.preprocessing.channels, len(labels), known(config.patch), config.drop_path
+    )
+    transferred = None if source is None else transfer_backbone(network, source.network())
+    if transferred is not None:
+        writer.progress(0.0, stage=f"weights: {transferred}")
+    writer.save_manifest(_manifest(config, splits, prepared, labels, transferred))
+    provenance = {"versions": versions(), "seed": config.seed, "dataset": dataset.name}
+    return train(Finetuning(config, network, material, cache, fabric), writer, provenance)
+
+
+def split_cases(cases: Sequence[Case], config: FinetuneConfig) -> Splits:
+    """Split by patient: the held-out test, the validation fold, the rest for training."""
+    patients = sorted({case.patient for case in cases})
+    holdout = config.holdout if len(patients) >= _FEWEST_TO_HOLD_OUT else 0
+    test = {patient for patient in patients if is_held_out(patient, holdout)}
+    others = [patient for patient in patients if patient not in test]
+    if len(others) < 2:
+        raise InputError(f"{config.dataset} has cases of {len(patients)} patients; at least 2 are needed")
+    folds = fold_of(others, min(config.folds, len(others)))
+    validation = {patient for patient in others if folds[patient] == config.fold}
+    if not validation:
+        raise InputError(f"fold {config.fold} is empty: there are only {len(others)} patients")
+    rest = sorted(set(others) - validation, key=lambda p: zlib.crc32(f"{config.seed}:{p}".encode()))
+    training = set(rest[: max(1, round(config.fraction * len(rest)))])
+    return {
+        "training": [case for case in cases if case.patient in training],
+        "validation": [case for case in cases if case.patient in validation],
+        "test": [case for case in cases if case.patient in test],
+    }
+
+
+def _saved_splits(writer: RunWriter, cases: Sequence[Case]) -> Splits | None:
+    """Return the splits that a resumed run began with, whatever was added to the data set since."""
+    if not writer.resumed or not writer.run.manifest_file.exists():
+        return None
+    by_image = {str(case.image): case for case in cases}
+    splits = writer.run.manifest()["splits"]
+    return {name: [by_image[path] for path in paths if path in by_image] for name, paths in splits.items()}
+
+
+def _resolve_length(config: FinetuneConfig) -> FinetuneConfig:
+    values: dict[str, Any] = {}
+    if config.steps == "auto" and config.minutes is None:
+        values["steps"] = _STEPS["cuda" if torch.cuda.is_available() else "cpu"]
+    if config.checkpoint_every == "auto":
+        steps = values.get("steps", config.steps)
+        values["checkpoint_every"] = 100 if steps == "auto" else max(10, min(500, steps // 10))
+    return FinetuneConfig.build({**config.model_dump(), **values})
+
+
+def _manifest(
+    config: FinetuneConfig,
+    splits: Splits,
+    prepared: Sequence[PreparedCase],
+    labels: dict[int, str],
+    transferred: Any,
+) -> dict[str, Any]:
+    return {
+        "task": config.task,
+        "seed": config.seed,
+        "versions": versions(),
+        "labels": labels,
+        "splits": {name: [str(case.image) for case in cases] for name, cases in splits.items()},
+        "hashes": {str(item.case.image): item.key for item in prepared},
+        "weights": None if transferred is None else vars(transferred),
+    }

@@ -1,0 +1,5 @@
+"""Prediction: an image in, a mask on its own grid out."""
+
+from unimiss.inference.predictor import Predictor
+
+__all__ = ["Predictor"]

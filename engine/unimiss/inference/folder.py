@@ -1,0 +1,103 @@
+"""Prediction of files: a mask under each input's own name, one bad case never stops the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from unimiss.data.cases import find_images, stem
+from unimiss.errors import InputError, JobError
+from unimiss.inference.predictor import Predictor
+from unimiss.io import read, suffix_of, write
+from unimiss.runs import atomic
+
+_FORMATS = (".nii.gz", ".nii", ".nrrd", ".mha", ".png")
+_WRITTEN_AS = {".jpg": ".png", ".jpeg": ".png"}  # a lossy format holds no labels
+
+
+def predict_files(
+    predictor: Predictor,
+    inputs: Sequence[Path],
+    output: Path,
+    *,
+    suffix: str | None = None,
+    probabilities: bool = False,
+    progress: Callable[[float, str], None],
+    warn: Callable[[str], None],
+) -> list[Path]:
+    """Segment files and folders into a folder.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        The model.
+    inputs : sequence of Path
+        Images or folders of images.
+    output : Path
+        Folder for the masks and ``labels.json``, the names of their values.
+    suffix : str, optional
+        Format of the masks; by default each input's own.
+    probabilities : bool
+        Also write ``<name>_probabilities.nii.gz`` with a channel for each class.
+    progress : callable
+        Receives the finished share, 0 to 1, and the current case's name.
+    warn : callable
+        Receives a sentence for each case that could not be segmented.
+
+    Returns
+    -------
+    list of Path
+        The masks.
+
+    Raises
+    ------
+    InputError
+        No input can be used, two would get the same mask, or the format is unknown.
+    JobError
+        A mask could not be written.
+    """
+    if suffix is not None and suffix not in _FORMATS:
+        raise InputError(f"masks cannot be written as {suffix}; use one of {', '.join(_FORMATS)}")
+    images = find_images(inputs)
+    targets = [output / f"{stem(image)}{suffix or _own(image)}" for image in images]
+    _refuse_collisions(images, targets)
+    if output.exists() and not output.is_dir():
+        raise InputError(f"{output} is a file; masks need a folder")
+    atomic.write_json(output / "labels.json", {str(v): name for v, name in predictor.labels.items()})
+    written, problems = [], []
+    for i, (image, target) in enumerate(zip(images, targets, strict=True)):
+
+        def report(share: float, done: int = i, name: str = image.name) -> None:
+            progress((done + share) / len(images), name)
+
+        try:
+            source = read(image)
+            write(predictor.predict(source, report), target)
+            if probabilities:
+                write(predictor.probabilities(source), output / f"{stem(image)}_probabilities.nii.gz")
+            written.append(target)
+        except InputError as error:
+            problems.append(str(error))
+            if len(images) > 1:
+                warn(f"left out: {error}")
+        report(1.0)
+    if not written:
+        raise InputError(problems[0] if len(problems) == 1 else f"no input could be segmented; {problems[0]}")
+    if problems:
+        raise JobError(f"{len(written)} of {len(images)} inputs were segmented; {len(problems)} were left out")
+    return written
+
+
+def _own(image: Path) -> str:
+    suffix = suffix_of(image)
+    return _WRITTEN_AS.get(suffix, suffix)
+
+
+def _refuse_collisions(images: Sequence[Path], targets: Sequence[Path]) -> None:
+    first: dict[Path, Path] = {}
+    for image, target in zip(images, targets, strict=True):
+        if target in first:
+            raise InputError(f"{first[target]} and {image} would both be written to {target}; predict them apart")
+        if target.resolve() == image.resolve():
+            raise InputError(f"the mask of {image} would replace it; choose another --output")
+        first[target] = image

@@ -1,0 +1,100 @@
+"""A trained model applied to images, exactly as it was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unimiss.devices import resolve_precision
+from unimiss.errors import InputError, JobError
+from unimiss.inference.windows import window_scores
+from unimiss.io import Image
+from unimiss.models import checkpoint
+
+Progress = Callable[[float], None]
+
+
+class Predictor:
+    """A segmentation model, ready to use.
+
+    Parameters
+    ----------
+    model : path
+        A run folder or a checkpoint.
+
+    Raises
+    ------
+    InputError
+        There is no such model, or it does not segment.
+    """
+
+    def __init__(self, model: Path | str) -> None:
+        saved = checkpoint.load(model)
+        description = saved.description
+        if description.kind != "segmentation" or description.preprocessing is None:
+            raise InputError(f"{model} is a {description.kind}; fine-tune it first, then predict with the result")
+        self.labels = description.labels
+        self.preprocessing = description.preprocessing
+        (self._patch,) = description.native.values()
+        self._precision = resolve_precision("auto")
+        self._device = torch.device(
+            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        )
+        self._network = saved.network().to(self._device)
+
+    def predict(self, image: Image, progress: Progress | None = None) -> Image:
+        """Segment an image.
+
+        Parameters
+        ----------
+        image : Image
+            A volume or a radiograph, whichever the model was trained on.
+        progress : callable, optional
+            Receives the finished share, 0 to 1.
+
+        Returns
+        -------
+        Image
+            Label values, uint8 or uint16 (1, *shape), on the image's own grid, with their names.
+        """
+        scores = self._scores(image, progress)
+        best: Tensor | None = None
+        winner = torch.zeros(image.geometry.shape, dtype=torch.uint8, device=scores.device)
+        for index, score in enumerate(scores):  # one class at a time: a few volumes in memory, not all
+            full = _resize(score, image.geometry.shape)
+            if best is None:
+                best = full
+                continue
+            better = full > best
+            best = torch.where(better, full, best)
+            winner.masked_fill_(better, index)
+        values = np.array(list(self.labels), dtype=np.uint8 if max(self.labels) < 256 else np.uint16)
+        return image.with_array(values[winner.cpu().numpy()][None], self.labels)
+
+    def probabilities(self, image: Image, progress: Progress | None = None) -> Image:
+        """Class probabilities of an image, float32 (classes, *shape), on the image's own grid."""
+        scores = self._scores(image, progress).softmax(dim=0)
+        full = torch.stack([_resize(score, image.geometry.shape) for score in scores])
+        return image.with_array(full.cpu().numpy(), {})
+
+    def _scores(self, image: Image, progress: Progress | None) -> Tensor:
+        prepared: NDArray[np.float32] = self.preprocessing.prepare(image)
+        tensor = torch.from_numpy(prepared).to(self._device)
+        try:
+            return window_scores(self._network, tensor, self._patch, self._precision, progress)
+        except torch.OutOfMemoryError as error:
+            raise JobError(f"an image of {prepared.shape[1:]} voxels needs more memory than there is") from error
+
+
+def _resize(score: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """One class's scores on another grid over the same extent, linearly."""
+    if tuple(score.shape) == shape:
+        return score
+    mode = "bilinear" if len(shape) == 2 else "trilinear"
+    return F.interpolate(score[None, None], size=shape, mode=mode, align_corners=False)[0, 0]

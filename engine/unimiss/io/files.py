@@ -1,0 +1,148 @@
+"""Choose the format by suffix; turn every library's complaint into one sentence that names the file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unimiss.errors import InputError
+from unimiss.io import itk, nifti, picture
+from unimiss.io.image import Image
+from unimiss.runs import atomic
+
+_READERS: dict[str, Callable[[Path], Image]] = {
+    ".nii.gz": nifti.read,
+    ".nii": nifti.read,
+    ".nrrd": itk.read,
+    ".mha": itk.read,
+    ".png": picture.read,
+    ".jpg": picture.read,
+    ".jpeg": picture.read,
+}
+_WRITERS: dict[str, Callable[[Image, Path], None]] = {
+    ".nii.gz": nifti.write,
+    ".nii": nifti.write,
+    ".nrrd": itk.write,
+    ".mha": itk.write,
+    ".png": picture.write,
+}
+IMAGE_SUFFIXES = tuple(_READERS)
+
+
+def suffix_of(path: Path | str) -> str:
+    """Return the image suffix of a path, ``.nii.gz`` as one, or "" where it is none that can be read."""
+    name = Path(path).name.lower()
+    return next((suffix for suffix in IMAGE_SUFFIXES if name.endswith(suffix)), "")
+
+
+def read(path: Path | str) -> Image:
+    """Read an image file into anatomical order.
+
+    Parameters
+    ----------
+    path : path
+        NIfTI, NRRD, MHA, PNG or JPEG.
+
+    Returns
+    -------
+    Image
+        Volumes ``(C, depth, height, width)``: slices from feet to head, rows front to back, columns from
+        the patient's right to left. Radiographs ``(C, height, width)`` as stored. Integers and floating
+        point numbers as the file holds them, NaN and infinity included; contiguous, in native byte order.
+
+    Raises
+    ------
+    InputError
+        The file is missing, empty, damaged or of an unknown kind.
+    """
+    path = Path(path)
+    with sentences(path):
+        image = _READERS[readable_suffix(path)](path)
+        array = image.array
+        if array.size == 0:
+            raise InputError(f"it holds no voxels: its shape is {array.shape[1:]}")
+        if array.dtype.kind not in "iuf":
+            raise InputError(f"it holds {array.dtype} values; only plain numbers can be used")
+        return image.with_array(np.ascontiguousarray(array, array.dtype.newbyteorder("=")))
+
+
+def readable_suffix(path: Path) -> str:
+    """Return the suffix of a file that is there and not empty, or say what is wrong with it."""
+    if not path.exists():
+        raise InputError("there is no such file; check the spelling")
+    if path.is_dir():
+        raise InputError("this is a folder; name the image file in it")
+    suffix = suffix_of(path)
+    if not suffix:
+        raise InputError(f"cannot read this kind of file; use one of {', '.join(IMAGE_SUFFIXES)}")
+    with open(path, "rb") as file:
+        if not file.read(1):
+            raise InputError("it is empty (0 bytes); copy it again from its source")
+    return suffix
+
+
+@contextmanager
+def sentences(path: Path) -> Iterator[None]:
+    """Turn whatever is raised while `path` is read into an InputError that names it."""
+    try:
+        yield
+    except InputError as error:  # geometry and the formats' readers do not know the file's name
+        raise InputError(f"{path}: {error}") from error
+    except PermissionError as error:
+        raise InputError(f"{path}: this user may not read it; change its permissions") from error
+    except MemoryError as error:
+        raise InputError(
+            f"{path}: its voxels do not fit into memory; check its header, or crop it"
+        ) from error
+    except Exception as error:  # decoders raise anything on damaged files
+        raise InputError(
+            f"{path}: it is damaged or is not a {suffix_of(path)} file ({_first_line(error)}); "
+            "copy it again from its source"
+        ) from error
+
+
+def write(image: Image, path: Path | str) -> None:
+    """Write an image in the orientation, and with the header, of the file that it came from.
+
+    The file appears complete or not at all. Truth values are written as uint8, float16 as float32.
+
+    Raises
+    ------
+    InputError
+        The suffix names no format that can be written, or the format cannot hold the image.
+    JobError
+        The disk is full or the folder may not be written; what stood at `path` is untouched.
+    """
+    path = Path(path)
+    suffix = suffix_of(path)
+    if suffix not in _WRITERS:
+        raise InputError(f"{path}: cannot write this kind of file; use one of {', '.join(_WRITERS)}")
+    try:
+        plain = replace(image, array=_storable(image.array))
+        atomic.write(path, lambda temporary: _WRITERS[suffix](plain, temporary))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _storable(array: NDArray[Any]) -> NDArray[Any]:
+    """Return the same values as numbers of a kind that image files hold."""
+    if array.size == 0:
+        raise InputError("an image without voxels cannot be written")
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{array.dtype} values cannot be written; only plain numbers can")
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8)
+    if array.dtype.kind == "f":
+        return array.astype(np.float64 if array.dtype.itemsize >= 8 else np.float32, copy=False)
+    return array
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

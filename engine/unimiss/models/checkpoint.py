@@ -1,0 +1,165 @@
+"""Checkpoints that describe themselves: one safetensors file with its description in the header."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from unimiss.data.preprocessing import Preprocessing
+from unimiss.errors import InputError
+from unimiss.models.backbone import Backbone
+from unimiss.models.presets import Network
+from unimiss.models.segmentation import SegmentationNetwork
+from unimiss.runs import Run, atomic
+from unimiss.settings import Settings
+
+_HEADER = "unimiss"
+Size = Annotated[int, Field(gt=0, le=4096)]
+
+
+class Description(Settings):
+    """What a checkpoint holds and how to use it.
+
+    Attributes
+    ----------
+    kind : "backbone" or "segmentation"
+        Which network the tensors called ``network.…`` belong to.
+    network : "tiny" or "small"
+        Size of MiT.
+    native : dict of int to tuple of int
+        Input size that the position tables of each dimension are made for; the patch of a segmentation.
+    channels : int
+        Input channels of a segmentation network.
+    labels : dict of int to str
+        Label values and names in the order of the classes, background first.
+    preprocessing : Preprocessing or None
+        What prediction does to an image, exactly as training did.
+    objective : str
+        What the network was trained by.
+    step : int
+        Steps done.
+    provenance : dict
+        Versions, seed, parent checkpoint, data set: for the reader, never for the program.
+    training : dict
+        What the training loop needs to go on.
+    """
+
+    format: Literal[1] = 1
+    kind: Literal["backbone", "segmentation"]
+    network: Network
+    native: dict[int, tuple[Size, ...]]
+    channels: Annotated[int, Field(gt=0, le=64)] = 1
+    labels: dict[int, str] = {}
+    preprocessing: Preprocessing | None = None
+    objective: str
+    step: int
+    provenance: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+
+    def make_network(self) -> nn.Module:
+        """Make the network that is described, untrained."""
+        if self.kind == "backbone":
+            return Backbone(self.network, self.native)
+        (native,) = self.native.values()
+        return SegmentationNetwork(self.network, self.channels, len(self.labels), native)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint in memory.
+
+    Attributes
+    ----------
+    description : Description
+        What it holds.
+    tensors : mapping of str to Tensor
+        ``network.…`` and whatever the training loop keeps for going on.
+    """
+
+    description: Description
+    tensors: Mapping[str, Tensor]
+
+    def save(self, path: Path) -> None:
+        """Write the file; it appears complete or not at all."""
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
+        header = {_HEADER: self.description.model_dump_json()}
+        atomic.write(path, lambda temporary: save_file(tensors, temporary, metadata=header))
+
+    @classmethod
+    def load(cls, path: Path, only: str = "") -> Checkpoint:
+        """Read a checkpoint's description and the tensors whose names begin with `only`.
+
+        Raises
+        ------
+        InputError
+            The file is missing, damaged, or not a checkpoint of this project.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = (file.metadata() or {}).get(_HEADER)
+                if header is None:
+                    raise InputError(f"{path} is a safetensors file but not a model of this project")
+                description = Description.model_validate_json(header)
+                tensors = {name: file.get_tensor(name) for name in file.keys() if name.startswith(only)}
+        except ValidationError as error:
+            where = ".".join(str(part) for part in error.errors()[0]["loc"])
+            raise InputError(f"{path} is a model whose description is damaged at '{where}'") from error
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{path} is damaged or is not a model of this project") from error
+        return cls(description, tensors)
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """Return the tensors below ``prefix.``, by the rest of their names."""
+        return {n.removeprefix(f"{prefix}."): t for n, t in self.tensors.items() if n.startswith(f"{prefix}.")}
+
+    def network(self) -> nn.Module:
+        """Return the trained network in evaluation mode.
+
+        Raises
+        ------
+        InputError
+            The tensors do not fit the description.
+        """
+        network = self.description.make_network()
+        try:
+            network.load_state_dict(self.part("network"))
+        except RuntimeError as error:
+            raise InputError(f"the model's weights do not fit its description: {error}") from error
+        return network.eval()
+
+
+def find(model: Path | str) -> Path:
+    """Return the checkpoint that a MODEL argument means.
+
+    Parameters
+    ----------
+    model : path
+        A run folder (its best checkpoint, else its last) or a checkpoint file.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    path = Path(model)
+    if path.is_dir():
+        run = Run(path)
+        found = next((file for file in (run.best, run.last) if file.exists()), None)
+        if found is None:
+            raise InputError(f"{path} holds no checkpoint yet; a run folder has one in checkpoints/")
+        return found
+    if not path.exists():
+        raise InputError(f"{path}: there is no such model; name a run folder or a checkpoint file")
+    return path
+
+
+def load(model: Path | str, only: str = "network.") -> Checkpoint:
+    """Read the checkpoint that a MODEL argument means; see `find`."""
+    return Checkpoint.load(find(model), only)

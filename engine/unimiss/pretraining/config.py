@@ -1,0 +1,104 @@
+"""Settings of a pre-training, and what `auto` becomes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from unimiss.devices import Precision
+from unimiss.models.presets import Network
+from unimiss.settings import Auto, Settings
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+ViewSize2d = tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]]
+ViewSize3d = tuple[Annotated[int, Field(ge=2)], Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]]
+Spacing = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+
+
+class PretrainConfig(Settings):
+    """What a pre-training does; `auto` values are resolved from data and device and written down.
+
+    Attributes
+    ----------
+    images, volumes : list of Path
+        Files, folders or text lists of radiographs and of volumes; either may be empty.
+    network : "tiny" or "small"
+        Size of MiT.
+    objective : "unimiss"
+        Self-distillation within and across dimensions.
+    preset : "auto", "paper" or "demo"
+        What `auto` values become.
+    steps : int
+        Optimisation steps.
+    batch_2d, batch_3d : int
+        Images in a step, over all processes.
+    size_2d, size_3d : tuple of int
+        Size of a view.
+    spacing : tuple of float
+        Voxel size in mm (depth, height, width) that volumes are resampled to.
+    epoch_2d, epoch_3d : int
+        Steps in an epoch; the dimension changes every `epochs_each` epochs.
+    outputs : int
+        Prototypes of the head.
+    lr, warmup, weight_decay, momentum : float, int, pair of float, float
+        Of the schedules: peak learning rate, warm-up steps, first and last weight decay, the teacher's
+        first momentum (it ends at 1).
+    clip, clip_each : float, bool
+        Largest gradient norm, of all parameters together or of each.
+    freeze_last : int
+        Steps in which the head's last layer stays.
+    center_each_term : bool
+        The release's order of center updates.
+    holdout : int
+        One patient in so many, by name, is never trained on; 0 holds nobody out.
+    checkpoint_every : int
+        Steps between checkpoints.
+    workers : int
+        Processes that prepare views.
+    """
+
+    images: list[Path] = []
+    volumes: list[Path] = []
+    network: Network = "tiny"
+    objective: Literal["unimiss"] = "unimiss"
+    preset: Literal["auto", "paper", "demo"] = "auto"
+    steps: Positive | Auto = "auto"
+    batch_2d: Positive | Auto = "auto"
+    batch_3d: Positive | Auto = "auto"
+    size_2d: ViewSize2d | Auto = "auto"
+    size_3d: ViewSize3d | Auto = "auto"
+    spacing: Spacing | Auto = "auto"
+    epoch_2d: Positive | Auto = "auto"
+    epoch_3d: Positive | Auto = "auto"
+    epochs_each: Positive = 2
+    outputs: Positive | Auto = "auto"
+    student_temperature: PositiveFloat = 0.1
+    teacher_temperature: PositiveFloat | Auto = "auto"
+    momentum: Share | Auto = "auto"
+    lr: PositiveFloat | Auto = "auto"
+    final_lr: PositiveFloat = 1e-6
+    warmup: Annotated[int, Field(ge=0)] | Auto = "auto"
+    weight_decay: tuple[float, float] = (0.04, 0.4)
+    clip: PositiveFloat | Auto = "auto"
+    clip_each: bool | Auto = "auto"
+    freeze_last: Annotated[int, Field(ge=0)] | Auto = "auto"
+    center_each_term: bool = False
+    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    holdout: Annotated[int, Field(ge=0)] = 5
+    seed: Annotated[int, Field(ge=0)] = 0
+    devices: Positive = 1
+    nodes: Positive = 1
+    precision: Precision = "auto"
+    checkpoint_every: Positive | Auto = "auto"
+    workers: Annotated[int, Field(ge=0)] | Auto = "auto"
+    init: Path | None = None
+
+    @model_validator(mode="after")
+    def _has_data(self) -> PretrainConfig:
+        if not self.images and not self.volumes:
+            raise ValueError("give radiographs with --images, volumes with --volumes, or both")
+        return self

@@ -1,0 +1,49 @@
+"""The projection head of self-distillation."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unimiss.models.backbone import initialise
+
+
+class ProjectionHead(nn.Module):
+    """MLP, L2 norm, and a linear layer whose rows have length 1.
+
+    Parameters
+    ----------
+    dim : int
+        Width of the representation.
+    outputs : int
+        Number of prototypes; 65 536 in the paper.
+    hidden, bottleneck : int
+        Widths of the MLP.
+    """
+
+    def __init__(self, dim: int, outputs: int, hidden: int = 2048, bottleneck: int = 256) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(
+            nn.Linear(dim, hidden),
+            nn.GELU(),
+            nn.Linear(hidden, hidden),
+            nn.GELU(),
+            nn.Linear(hidden, bottleneck),
+        )
+        self.last = nn.Linear(bottleneck, outputs, bias=False)
+        initialise(self)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Unit vectors (B, bottleneck) of representations (B, dim)."""
+        return F.normalize(self.mlp(x), dim=-1)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Scores (B, outputs) of features (B, bottleneck).
+
+        Linear, so the mean of the scores of several slices is the score of their mean feature.
+        """
+        return F.linear(features, F.normalize(self.last.weight, dim=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores (B, outputs) of representations (B, dim)."""
+        return self.logits(self.features(x))

@@ -1,0 +1,326 @@
+"""The pre-training loop: views in, losses, teacher and checkpoints out."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from unimiss.data.cache import Cache
+from unimiss.data.views import picture_views, volume_views
+from unimiss.devices import versions
+from unimiss.errors import InputError, JobError
+from unimiss.models import Backbone, checkpoint
+from unimiss.models.checkpoint import Checkpoint, Description
+from unimiss.models.transfer import transfer_backbone
+from unimiss.pretraining.config import PretrainConfig
+from unimiss.pretraining.head import ProjectionHead
+from unimiss.pretraining.objective import Learner, SelfDistillation, follow
+from unimiss.pretraining.prepare import Prepared
+from unimiss.pretraining.schedules import cosine
+from unimiss.models.optimizer import load_optimizer, optimizer_tensors
+from unimiss.runs.pace import Pace
+from unimiss.runs.writer import RunWriter
+from unimiss.settings import known
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+_TOLERATED_BAD_STEPS = 3
+
+
+def dimension_at(step: int, config: PretrainConfig) -> tuple[int, int]:
+    """Return the dimension of a step, counted from 0, and the number of its epoch within that dimension.
+
+    2D and 3D take turns of `epochs_each` epochs, 2D first.
+    """
+    turns = {
+        d: config.epochs_each * known(epoch)
+        for d, epoch, given in ((2, config.epoch_2d, config.images), (3, config.epoch_3d, config.volumes))
+        if given
+    }
+    cycle, place = divmod(step, sum(turns.values()))
+    for d, length in turns.items():
+        if place < length:
+            per_epoch = length // config.epochs_each
+            return d, cycle * config.epochs_each + place // per_epoch
+        place -= length
+    raise AssertionError("a place within the cycle belongs to one of its turns")
+
+
+class Views(Dataset[Tensor]):
+    """Views by (step, slot): a pure function of the seed, so that any process can make any of them.
+
+    Parameters
+    ----------
+    config : PretrainConfig
+        Resolved.
+    images, volumes : list of Prepared
+        In the cache.
+    cache : Cache
+        Where they lie.
+    """
+
+    def __init__(
+        self, config: PretrainConfig, images: list[Prepared], volumes: list[Prepared], cache: Cache
+    ) -> None:
+        self.config = config
+        self.cases = {2: images, 3: volumes}
+        self.cache = cache
+
+    def __getitem__(self, place: tuple[int, int]) -> Tensor:
+        """Both views of one image, (2, 3, height, width) or (2, 1, depth, height, width)."""
+        step, slot = place
+        dimension = dimension_at(step, self.config)[0]
+        case = self.cases[dimension][self._drawn(step, slot, dimension)]
+        array = self.cache.open(case.key, "image")
+        rng = np.random.default_rng((self.config.seed, step, slot))
+        if dimension == 2:
+            views = picture_views(array, known(self.config.size_2d), rng)
+        else:
+            views = volume_views(array, known(self.config.size_3d), rng)
+        return torch.from_numpy(np.stack(views))
+
+    def _drawn(self, step: int, slot: int, dimension: int) -> int:
+        """Index of a case: each pass over the images is a new shuffle of all of them."""
+        batch = known(self.config.batch_2d if dimension == 2 else self.config.batch_3d)
+        place = steps_before(step, dimension, self.config) * batch + slot
+        count = len(self.cases[dimension])
+        shuffle = np.random.default_rng((self.config.seed, dimension, place // count))
+        return int(shuffle.permutation(count)[place % count])
+
+
+def steps_before(step: int, dimension: int, config: PretrainConfig) -> int:
+    """How many of the first `step` steps are of a dimension."""
+    turn_2d = config.epochs_each * known(config.epoch_2d) if config.images else 0
+    turn_3d = config.epochs_each * known(config.epoch_3d) if config.volumes else 0
+    cycles, place = divmod(step, turn_2d + turn_3d)
+    if dimension == 2:
+        return cycles * turn_2d + min(place, turn_2d)
+    return cycles * turn_3d + max(0, place - turn_2d)
+
+
+class _Batches:
+    """The places of each step's images, this process's share of them."""
+
+    def __init__(self, config: PretrainConfig, start: int, rank: int, world: int) -> None:
+        self.config, self.start, self.rank, self.world = config, start, rank, world
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for step in range(self.start, known(self.config.steps)):
+            dimension = dimension_at(step, self.config)[0]
+            batch = known(self.config.batch_2d if dimension == 2 else self.config.batch_3d)
+            yield [(step, slot) for slot in range(self.rank, batch, self.world)]
+
+
+def _collate(samples: list[Tensor]) -> Tensor:
+    """All first views, then all second ones."""
+    return torch.stack(samples, dim=1).flatten(0, 1)
+
+
+class Pretraining:
+    """Everything that changes while pre-training, and one step of it.
+
+    Parameters
+    ----------
+    config : PretrainConfig
+        Resolved.
+    fabric : Fabric
+        Device and processes.
+    """
+
+    def __init__(self, config: PretrainConfig, fabric: Fabric) -> None:
+        self.config = config
+        self.fabric = fabric
+        torch.manual_seed(config.seed)
+        native: dict[int, tuple[int, ...]] = {2: known(config.size_2d)}
+        if config.volumes:
+            native[3] = known(config.size_3d)  # its slices pass through the 2D parts
+        backbone = Backbone(config.network, native, config.drop_path)
+        self.transferred = None
+        if config.init is not None:
+            source = checkpoint.load(config.init)
+            if source.description.kind != "backbone":
+                raise InputError(f"{config.init} is a {source.description.kind} model; pre-training starts from a backbone")
+            self.transferred = transfer_backbone(backbone, source.network())
+        learner = Learner(backbone, ProjectionHead(backbone.embed_dim, known(config.outputs)))
+        self.native = native
+        self.teacher = fabric.to_device(copy.deepcopy(learner).requires_grad_(False))
+        optimizer = torch.optim.AdamW(_groups(learner), lr=0.0)
+        self.learner = learner
+        self.student, self.optimizer = fabric.setup(learner, optimizer)
+        self.objective = fabric.to_device(
+            SelfDistillation(
+                known(config.outputs),
+                student_temperature=config.student_temperature,
+                teacher_temperature=known(config.teacher_temperature),
+                center_each_term=config.center_each_term,
+            )
+        )
+
+    def step(self, step: int, views: Tensor) -> dict[str, float]:
+        """Train on one batch; `step` counts from 0.
+
+        Returns
+        -------
+        dict of str to float
+            Losses, averaged over processes, and the schedules' values. The weights are untouched where
+            the loss is not finite.
+        """
+        rates = self._rates(step)
+        torch.manual_seed(self.config.seed * 1_000_003 + step)  # stochastic depth, without any state to keep
+        views = self.fabric.to_device(views)
+        with torch.no_grad(), self.fabric.autocast():
+            targets = self.teacher(views)
+        center = self.objective.center.clone()
+        terms = self.objective(self.student(views), targets, self._average)
+        losses = {name: float(self._average(term.detach())) for name, term in terms.items()}
+        if not np.isfinite(losses["loss"]):
+            self.objective.center.copy_(center)
+            return losses | rates
+        self.fabric.backward(terms["loss"])
+        if step < known(self.config.freeze_last):
+            self.learner.head.last.weight.grad = None
+        self._clip()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        follow(self.teacher, self.learner, rates["momentum"])
+        return losses | rates
+
+    def checkpoint(self, step: int, provenance: Mapping[str, Any]) -> Checkpoint:
+        """All that is needed to use the backbone, and to go on."""
+        description = Description(
+            kind="backbone",
+            network=self.config.network,
+            native=self.native,
+            objective=self.config.objective,
+            step=step,
+            provenance=dict(provenance),
+        )
+        parts = {
+            "network": self.learner.backbone.state_dict(),
+            "head": self.learner.head.state_dict(),
+            "teacher": self.teacher.state_dict(),
+            "objective": self.objective.state_dict(),
+            "optimizer": optimizer_tensors(self.optimizer),
+        }
+        tensors = {f"{part}.{name}": t for part, state in parts.items() for name, t in state.items()}
+        return Checkpoint(description, tensors)
+
+    def restore(self, saved: Checkpoint) -> int:
+        """Go back to a checkpoint; return the number of steps done."""
+        try:
+            self.learner.backbone.load_state_dict(saved.part("network"))
+            self.learner.head.load_state_dict(saved.part("head"))
+            self.teacher.load_state_dict(saved.part("teacher"))
+            self.objective.load_state_dict(saved.part("objective"))
+        except RuntimeError as error:
+            raise InputError("the checkpoint does not belong to this run's settings") from error
+        load_optimizer(self.optimizer, saved.part("optimizer"))
+        return saved.description.step
+
+    def _rates(self, step: int) -> dict[str, float]:
+        config, steps = self.config, known(self.config.steps)
+        lr = cosine(step, steps, known(config.lr), config.final_lr, known(config.warmup))
+        decay = cosine(step, steps, *config.weight_decay)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+            group["weight_decay"] = decay if group["decays"] else 0.0
+        momentum = cosine(step, steps, known(config.momentum), 1.0)
+        return {"lr": lr, "weight_decay": decay, "momentum": momentum}
+
+    def _clip(self) -> None:
+        limit = known(self.config.clip)
+        if self.config.clip_each:
+            for parameter in self.learner.parameters():
+                if parameter.grad is not None:
+                    torch.nn.utils.clip_grad_norm_([parameter], limit)
+        else:
+            self.fabric.clip_gradients(self.student, self.optimizer, max_norm=limit, error_if_nonfinite=False)
+
+    def _average(self, value: Tensor) -> Tensor:
+        return value if self.fabric.world_size == 1 else self.fabric.all_reduce(value, reduce_op="mean")  # type: ignore[return-value]
+
+
+def train(
+    config: PretrainConfig,
+    images: list[Prepared],
+    volumes: list[Prepared],
+    cache: Cache,
+    writer: RunWriter,
+    fabric: Fabric,
+) -> bool:
+    """Run the loop to its end, or to an orderly stop.
+
+    Returns
+    -------
+    bool
+        Whether all steps were done.
+
+    Raises
+    ------
+    JobError
+        The loss was not finite several times in a row.
+    """
+    training = Pretraining(config, fabric)
+    if training.transferred is not None:
+        writer.event("progress", done=0.0, stage=f"weights: {training.transferred}")
+    provenance = {"versions": versions(), "seed": config.seed}
+    start = 0
+    if writer.run.last.exists():
+        start = training.restore(Checkpoint.load(writer.run.last))
+        writer.forget_after(start)
+    steps, every = known(config.steps), known(config.checkpoint_every)
+    views = Views(config, images, volumes, cache)
+    batches: Any = _Batches(config, start, fabric.global_rank, fabric.world_size)
+    loader = DataLoader(views, batch_sampler=batches, collate_fn=_collate, num_workers=known(config.workers))
+    pace, bad = Pace(start, steps), 0
+    waiting = time.perf_counter()
+    for step, batch in enumerate(loader, start):
+        began = time.perf_counter()
+        values = training.step(step, batch)
+        done = step + 1
+        if np.isfinite(values["loss"]):
+            bad = 0
+        else:
+            bad += 1
+            writer.warn(f"the loss of step {done} is not finite; the step was left out")
+            if bad == _TOLERATED_BAD_STEPS:
+                raise JobError(
+                    f"the loss was not finite in {bad} steps up to step {done}; "
+                    "go on from the last checkpoint with a lower learning rate (--set lr=…)"
+                )
+        ended = time.perf_counter()
+        writer.metrics(
+            done, {**values, "images_per_s": len(batch) / 2 / (ended - waiting), "waiting_s": began - waiting}
+        )
+        waiting = ended
+        writer.progress(done / steps, stage="pre-training", step=done, steps=steps, remaining_s=pace.remaining(done))
+        stopping = fabric.broadcast(writer.should_stop())
+        if done == steps or stopping or done % every == 0:
+            _save(training, writer, done, provenance)
+        if stopping and done < steps:
+            return False
+    return True
+
+
+def _save(training: Pretraining, writer: RunWriter, step: int, provenance: Mapping[str, Any]) -> None:
+    if not writer.active:
+        return
+    training.checkpoint(step, provenance).save(writer.run.last)
+    writer.event("checkpoint", step=step, path=str(Path("checkpoints") / writer.run.last.name))
+
+
+def _groups(learner: Learner) -> list[dict[str, Any]]:
+    """Parameters with weight decay, and biases and 1-D ones without."""
+    decaying, free = [], []
+    for name, parameter in learner.named_parameters():
+        (free if parameter.ndim == 1 or name.endswith(".bias") else decaying).append(parameter)
+    return [{"params": decaying, "decays": True}, {"params": free, "decays": False}]

@@ -1,0 +1,130 @@
+"""From files to prepared cases in the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from unimiss.data.cache import Arrays, Cache, cache_key
+from unimiss.data.cases import is_held_out, patient_of
+from unimiss.data.preprocessing import BY_PERCENTILE, PAPER_CT, Preprocessing, is_ct
+from unimiss.errors import InputError
+from unimiss.io import Image, read
+from unimiss.io.probe import probe
+
+_LARGEST_PICTURE = 512
+_SMALLEST = {2: (16, 16), 3: (4, 16, 16)}
+
+Progress = Callable[[float], None]
+Warn = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A case that is in the cache.
+
+    Attributes
+    ----------
+    path : Path
+        The image file.
+    key : str
+        Its folder in the cache, which holds the array "image", float16 (C, *grid).
+    """
+
+    path: Path
+    key: str
+
+
+def keep_trainable(paths: Sequence[Path], holdout: int) -> tuple[list[Path], list[Path]]:
+    """Split files into those that may be trained on and those of held-out patients."""
+    kept = [path for path in paths if not is_held_out(patient_of(path), holdout)]
+    held = [path for path in paths if is_held_out(patient_of(path), holdout)]
+    return kept, held
+
+
+def median_grid(volumes: Sequence[Path]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Median spacing (mm) and median extent (mm) of volumes, from their headers; damaged ones count not."""
+    spacings, extents = [], []
+    for path in volumes:
+        try:
+            geometry = probe(path)
+        except InputError:
+            continue  # `prepare_all` names it
+        if geometry.ndim == 3:
+            spacings.append(geometry.spacing)
+            extents.append(np.multiply(geometry.shape, geometry.spacing))
+    if not spacings:
+        raise InputError(f"none of the {len(volumes)} volumes can be read, first {volumes[0]}")
+    return tuple(np.median(spacings, axis=0).tolist()), tuple(np.median(extents, axis=0).tolist())
+
+
+def prepare_all(
+    paths: Sequence[Path],
+    spacing: tuple[float, float, float] | None,
+    cache: Cache,
+    progress: Progress,
+    warn: Warn,
+) -> list[Prepared]:
+    """Put every image into the cache; what cannot be used is named by `warn` and left out.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Image files.
+    spacing : tuple of float or None
+        Of volumes, mm; None for radiographs.
+    cache : Cache
+        Where prepared arrays lie.
+    progress : callable
+        Receives the finished share, 0 to 1.
+    warn : callable
+        Receives a sentence for each image that is left out.
+
+    Raises
+    ------
+    InputError
+        No image is left.
+    """
+    prepared = []
+    recipe = f"pretrain|{spacing}"
+    for i, path in enumerate(paths):
+        try:
+            key = cache_key((path,), recipe)
+            cache.ensure(key, lambda path=path: _prepare(path, spacing))  # type: ignore[misc]
+            prepared.append(Prepared(path, key))
+        except InputError as error:
+            warn(f"left out: {error}")
+        progress((i + 1) / len(paths))
+    if paths and not prepared:
+        raise InputError(f"none of the {len(paths)} images can be used, first {paths[0]}")
+    return prepared
+
+
+def _prepare(path: Path, spacing: tuple[float, float, float] | None) -> Arrays:
+    image = read(path)
+    dimension = 2 if spacing is None else 3
+    if image.geometry.ndim == 3 and dimension == 2 and image.geometry.shape[0] == 1:
+        raise InputError(f"{path} is a volume of one slice; save it as a flat image")
+    if image.geometry.ndim != dimension:
+        kind = "a flat image among the volumes" if dimension == 3 else "a volume among the flat images"
+        raise InputError(f"{path} is {kind}; name it with {'--images' if dimension == 3 else '--volumes'}")
+    array = _settings(image, spacing).prepare(image)
+    if any(n < least for n, least in zip(array.shape[1:], _SMALLEST[dimension], strict=True)):
+        raise InputError(f"{path} is too small to learn from: {array.shape[1:]}")
+    if float(array.std()) < 1e-5:
+        raise InputError(f"{path} is constant: every value is the same")
+    return {"image": array.astype(np.float16)}
+
+
+def _settings(image: Image, spacing: tuple[float, float, float] | None) -> Preprocessing:
+    if spacing is not None:
+        return Preprocessing(spacing=spacing, intensity=PAPER_CT if is_ct(image) else BY_PERCENTILE)
+    longest = max(image.geometry.shape)
+    scale = min(1.0, _LARGEST_PICTURE / longest)
+    height, width = (max(1, round(n * scale)) for n in image.geometry.shape)
+    return Preprocessing(
+        size=(height, width), intensity=BY_PERCENTILE, channels=3 if image.channels == 3 else 1
+    )

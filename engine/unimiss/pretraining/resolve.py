@@ -1,0 +1,121 @@
+"""What `auto` becomes: from the data, the device and the preset, each with its reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from unimiss.pretraining.config import PretrainConfig
+from unimiss.settings import known
+
+_PAPER: dict[str, Any] = {
+    "batch_2d": 192,
+    "batch_3d": 192,
+    "size_2d": (224, 224),
+    "size_3d": (16, 96, 96),
+    "spacing": (3.0, 1.0, 1.0),
+    "outputs": 65536,
+    "teacher_temperature": 0.04,
+    "momentum": 0.996,
+    "clip": 0.3,
+    "clip_each": True,
+}
+_PAPER_EPOCHS, _PAPER_WARMUP, _PAPER_FROZEN = 200, 10, 1
+_DEMO: dict[str, Any] = {"batch_2d": 16, "batch_3d": 2, "size_2d": (64, 64), "size_3d": (16, 48, 48)}
+
+Reasons = dict[str, str]
+
+
+def resolve_sizes(
+    config: PretrainConfig, images: int, volumes: int, grid: tuple[tuple[float, ...], tuple[float, ...]] | None
+) -> tuple[PretrainConfig, Reasons]:
+    """Fill in what depends on the images: voxel size, view sizes, batch sizes.
+
+    Parameters
+    ----------
+    config : PretrainConfig
+        As the user gave it.
+    images, volumes : int
+        How many there are of each.
+    grid : pair of tuple of float, or None
+        Median spacing and extent of the volumes, mm.
+    """
+    gpu = torch.cuda.is_available()
+    values: dict[str, Any] = {}
+    reasons: Reasons = {}
+    if config.preset == "paper":
+        values, reasons = dict(_PAPER), dict.fromkeys(_PAPER, "the paper's")
+    else:
+        values["size_2d"] = (224, 224) if gpu else (96, 96)
+        reasons["size_2d"] = "the published size" if gpu else "a step of 224 squared takes a CPU 5 times as long"
+        values["batch_2d"], values["batch_3d"] = (64, 24) if gpu else (32, 4)
+        reasons["batch_2d"] = reasons["batch_3d"] = "what a step of seconds allows on this device"
+        if grid is not None:
+            spacing = known_spacing(config, grid[0])
+            sizes = [extent / step for extent, step in zip(grid[1], spacing, strict=True)]
+            plane = int(min(96, max(32, min(sizes[1:]) // 16 * 16)))
+            values["spacing"], values["size_3d"] = spacing, (max(4, min(16, int(sizes[0]))), plane, plane)
+            reasons["spacing"] = "the median of the volumes"
+            reasons["size_3d"] = "at most the published 16x96x96, within the median volume"
+        if config.preset == "demo":
+            values |= _DEMO
+            reasons |= dict.fromkeys(_DEMO, "the demo's")
+    values.setdefault("spacing", (3.0, 1.0, 1.0))
+    values.setdefault("size_3d", (16, 96, 96))
+    values["batch_2d"] = max(1, min(values["batch_2d"], images or 1))
+    values["batch_3d"] = max(1, min(values["batch_3d"], volumes or 1))
+    return _fill(config, values, reasons)
+
+
+def resolve_schedule(config: PretrainConfig, images: int, volumes: int) -> tuple[PretrainConfig, Reasons]:
+    """Fill in what depends on the number of usable images: steps, epochs, temperatures, rates."""
+    batch_2d, batch_3d = known(config.batch_2d), known(config.batch_3d)
+    pass_2d, pass_3d = max(1, images // batch_2d), max(1, volumes // batch_3d)
+    paper = config.preset == "paper"
+    values: dict[str, Any] = dict(_PAPER) if paper else {}
+    reasons: Reasons = dict.fromkeys(values, "the paper's")
+    both = (pass_2d if images else 0) + (pass_3d if volumes else 0)
+    mean_pass = both / (bool(images) + bool(volumes))
+    steps = config.steps
+    if steps == "auto":
+        steps = round(_PAPER_EPOCHS * mean_pass) if paper else max(200, min(20_000, round(100 * mean_pass)))
+        reasons["steps"] = f"{round(steps / mean_pass)} passes over the images"
+    values["steps"] = steps
+    # Short runs still have to see both dimensions several times, hence an eighth of them at most.
+    longest = 10**9 if paper else max(1, steps // 8)
+    values["epoch_2d"], values["epoch_3d"] = min(pass_2d, longest), min(pass_3d, longest)
+    reasons["epoch_2d"] = reasons["epoch_3d"] = "one pass, and an eighth of all steps at most"
+    per_epoch = steps / _PAPER_EPOCHS
+    values["warmup"] = round(_PAPER_WARMUP * per_epoch)
+    values["freeze_last"] = round(_PAPER_FROZEN * per_epoch)
+    batch = batch_2d if images else batch_3d
+    if paper:
+        values["lr"] = 8e-4 * batch / 256
+    else:
+        large = images + volumes > 20_000
+        values |= {
+            "lr": max(5e-4, 8e-4 * batch / 256),
+            "outputs": 4096 if large else 256,
+            "teacher_temperature": 0.04 if large else 0.02,
+            "momentum": 0.996 if large else 0.97,
+            "clip": 3.0,
+            "clip_each": False,
+        }
+        why = "with more prototypes, a softer or a slower teacher it stays uniform on so few images"
+        reasons |= dict.fromkeys(("outputs", "teacher_temperature", "momentum"), "many images" if large else why)
+    values["checkpoint_every"] = max(1, min(500, steps // 10))
+    values["workers"] = 0 if not torch.cuda.is_available() else min(8, torch.get_num_threads())
+    return _fill(config, values, reasons)
+
+
+def known_spacing(config: PretrainConfig, median: tuple[float, ...]) -> tuple[float, ...]:
+    """Return the spacing that the user gave, else the median."""
+    return median if config.spacing == "auto" else config.spacing
+
+
+def _fill(config: PretrainConfig, values: dict[str, Any], reasons: Reasons) -> tuple[PretrainConfig, Reasons]:
+    """Replace each `auto` by its value; what the user gave stays."""
+    auto = {name: value for name, value in values.items() if getattr(config, name) == "auto"}
+    filled = PretrainConfig.build({**config.model_dump(), **auto})
+    return filled, {name: reason for name, reason in reasons.items() if name in auto}

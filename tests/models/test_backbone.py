@@ -1,0 +1,89 @@
+"""MiT takes any grid, with one set of Transformer weights for 2D and 3D."""
+
+import pytest
+import torch
+
+from unimiss.models import Backbone, create
+from unimiss.models.attention import Attention
+from unimiss.models.position import resize_table
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Backbone:
+    torch.manual_seed(0)
+    return create("tiny").eval()
+
+
+@pytest.mark.parametrize(("network", "parameters"), [("tiny", 20_380_336), ("small", 43_942_944)])
+def test_has_the_published_number_of_parameters(network, parameters):
+    assert sum(p.numel() for p in create(network).parameters()) == parameters
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(3, 96, 96), (3, 70, 131), (3, 16, 16), (1, 16, 64, 64), (1, 7, 64, 48), (1, 31, 50, 34), (1, 24, 33, 32)],
+)
+def test_represents_any_grid(tiny, shape):
+    with torch.inference_mode():
+        out = tiny(torch.randn(2, *shape))
+    assert out.shape == (2, tiny.embed_dim)
+    assert out.isfinite().all()
+
+
+def test_2d_and_3d_share_the_transformer_and_nothing_else(tiny):
+    tiny.zero_grad()
+    tiny(torch.randn(2, 3, 32, 32)).sum().backward()
+    touched = {name for name, p in tiny.named_parameters() if p.grad is not None}
+    tiny.zero_grad()
+    tiny(torch.randn(2, 1, 8, 32, 32)).sum().backward()
+    touched_3d = {name for name, p in tiny.named_parameters() if p.grad is not None}
+    tiny.zero_grad()
+    assert not any(".3d" in name for name in touched)
+    assert not any(".2d" in name for name in touched_3d)
+    shared = touched & touched_3d
+    assert {name for name in touched if ".attention.q." in name or ".mlp." in name} <= shared
+
+
+def test_a_network_for_one_dimension_holds_nothing_of_the_other():
+    names = [name for name, _ in Backbone("tiny", {2: (64, 64)}).named_parameters()]
+    assert names
+    assert not any(".3d" in name for name in names)
+
+
+def test_stochastic_depth_reaches_the_network():
+    torch.manual_seed(0)
+    network = Backbone("tiny", {2: (32, 32)}, drop_path=0.9).train()
+    x = torch.randn(8, 3, 32, 32)
+    assert not torch.equal(network(x), network(x))
+    network.eval()
+    assert torch.equal(network(x), network(x))
+
+
+@pytest.mark.parametrize("native", [(6, 8), (4, 6, 6)])
+def test_position_tables_keep_the_class_entry_and_interpolate_every_axis_on_its_own(native):
+    # A table that is linear along one axis stays so in its interior, whatever happens to the others.
+    line = torch.arange(native[-1], dtype=torch.float32).expand(native).reshape(1, -1, 1)
+    table = torch.cat([torch.full((1, 1, 1), 7.0), line], dim=1)
+    grid = (*native[:-1], native[-1] * 2)
+    resized = resize_table(table, native, grid)
+    assert resized[0, 0, 0] == 7
+    maps = resized[0, 1:, 0].reshape(grid)
+    scale = (grid[-1] + 0.1) / native[-1]
+    expected = (torch.arange(grid[-1]) + 0.5) / scale - 0.5
+    inner = slice(4, -4)
+    torch.testing.assert_close(maps[..., inner], expected[inner].expand(*grid[:-1], -1), atol=5e-2, rtol=0)  # torch's cubic kernel bends lines by 0.03
+    assert (maps == maps[(0,) * (len(grid) - 1)]).all() or torch.allclose(
+        maps, maps[(0,) * (len(grid) - 1)].expand_as(maps), atol=1e-4
+    )
+
+
+def test_the_native_grid_leaves_a_table_untouched():
+    table = torch.randn(1, 1 + 12, 5)
+    assert resize_table(table, (3, 4), (3, 4)) is table
+
+
+def test_axes_shorter_than_the_reduction_are_padded_and_others_floored():
+    attention = Attention(8, 2, 4, (3,), bias=True)
+    tokens = torch.randn(1, 1 + 2 * 9 * 5, 8)
+    assert attention(tokens, (2, 9, 5)).shape == tokens.shape
+    assert attention._reduced(tokens, (2, 9, 5)).shape[1] == 1 + 1 * 2 * 1

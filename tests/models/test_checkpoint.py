@@ -1,0 +1,80 @@
+"""Checkpoints describe themselves, survive crashes, and are read without running anything."""
+
+import json
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from unimiss.errors import InputError
+from unimiss.models import Backbone, checkpoint
+from unimiss.models.checkpoint import Checkpoint, Description
+
+NATIVE = {2: (32, 32)}
+
+
+@pytest.fixture(scope="module")
+def saved() -> Checkpoint:
+    torch.manual_seed(0)
+    network = Backbone("tiny", NATIVE)
+    description = Description(kind="backbone", network="tiny", native=NATIVE, objective="unimiss", step=3)
+    return Checkpoint(description, {f"network.{n}": t for n, t in network.state_dict().items()})
+
+
+def test_a_network_comes_back_bit_for_bit(saved, tmp_path):
+    saved.save(tmp_path / "model")
+    loaded = Checkpoint.load(tmp_path / "model")
+    assert loaded.description == saved.description
+    x = torch.randn(1, 3, 32, 32)
+    assert torch.equal(loaded.network()(x), saved.network()(x))
+
+
+class Evil:
+    def __reduce__(self):
+        return open, ("ran", "w")
+
+
+def test_a_pickle_is_refused_and_nothing_in_it_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps({"network": Evil()}))
+    with pytest.raises(InputError, match=r"evil\.pth"):
+        checkpoint.load(tmp_path / "evil.pth")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"native": {"2": [10**9, 10**9]}},
+        {"network": "../../etc"},
+        {"kind": "other"},
+        {"surprise": 1},
+        {"step": "many"},
+    ],
+)
+def test_a_hostile_description_is_refused(saved, tmp_path, change):
+    header = {**saved.description.model_dump(mode="json"), **change}
+    save_file({"network.x": torch.zeros(1)}, tmp_path / "m", metadata={"unimiss": json.dumps(header)})
+    with pytest.raises(InputError):
+        checkpoint.load(tmp_path / "m")
+
+
+def test_weights_that_do_not_fit_the_description_are_refused(saved, tmp_path):
+    Checkpoint(saved.description, {"network.x": torch.zeros(1)}).save(tmp_path / "m")
+    with pytest.raises(InputError, match="do not fit"):
+        checkpoint.load(tmp_path / "m").network()
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\xff" * 64])
+def test_a_damaged_file_is_named(tmp_path, content):
+    (tmp_path / "m").write_bytes(content)
+    with pytest.raises(InputError, match=str(tmp_path / "m")):
+        checkpoint.load(tmp_path / "m")
+
+
+def test_a_folder_without_checkpoint_and_a_missing_file_are_named(tmp_path):
+    with pytest.raises(InputError, match="no checkpoint"):
+        checkpoint.find(tmp_path)
+    with pytest.raises(InputError, match="no such model"):
+        checkpoint.find(tmp_path / "missing")
