@@ -8,10 +8,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 from unimiss.errors import InputError
 from unimiss.evaluation import Report, evaluate_folder
@@ -55,9 +55,13 @@ def demo(output: Path, *, viewer: bool, say: Say, listener: Listener) -> Report:
     """
     began = time.monotonic()
     unlabelled, labelled, unseen = output / "unlabelled", output / "labelled", output / "unseen"
-    pretraining, finetuning, predictions = output / "pretraining", output / "finetuning", output / "predictions"
+    pretraining, finetuning, predictions = (
+        output / "pretraining",
+        output / "finetuning",
+        output / "predictions",
+    )
     _clear(output)
-    say(f"Generating {len(_UNLABELLED)} unlabelled, {len(_LABELLED)} labelled and {len(_UNSEEN)} unseen people")
+    say(f"Generating people: {len(_UNLABELLED)} unlabelled, {len(_LABELLED)} labelled, {len(_UNSEEN)} unseen")
     _generate(unlabelled, labelled, unseen)
     say("Pre-training MiT on radiographs and volumes together")
     settings = PretrainConfig(
@@ -83,7 +87,9 @@ def demo(output: Path, *, viewer: bool, say: Say, listener: Listener) -> Report:
     mask = predictions / first.name
     labels = Predictor(finetuning).labels
     picture = output / "overlay.png"
-    save_overlay(read(first), read(mask).with_array(read(mask).array, labels), picture, f"{first.name}: predicted")
+    save_overlay(
+        read(first), read(mask).with_array(read(mask).array, labels), picture, f"{first.name}: predicted"
+    )
     say(f"Done in {time.monotonic() - began:.0f} s. Overlay: {picture}; masks: {predictions}; runs: {output}")
     if viewer:
         _show(first, mask, output / "viewer.png", say)
@@ -106,7 +112,9 @@ def _clear(output: Path) -> None:
         output.mkdir(parents=True, exist_ok=True)
         strangers = sorted(entry.name for entry in output.iterdir() if entry.name not in ours)
         if strangers:
-            raise InputError(f"{output} holds other files ({strangers[0]}); name an empty folder with --output")
+            raise InputError(
+                f"{output} holds other files ({strangers[0]}); name an empty folder with --output"
+            )
         for entry in output.iterdir():
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     except OSError as error:
@@ -114,11 +122,12 @@ def _clear(output: Path) -> None:
 
 
 def _generate(unlabelled: Path, labelled: Path, unseen: Path) -> None:
-    scan = partial(write_dataset, spacing=_SPACING)
     with ProcessPoolExecutor(min(4, os.cpu_count() or 1), mp_context=get_context("spawn")) as pool:
-        jobs = [pool.submit(write_radiographs, unlabelled / "radiographs", [seed]) for seed in _UNLABELLED]
-        jobs += [pool.submit(scan, unlabelled, _UNLABELLED)]
-        jobs += [pool.submit(scan, labelled, _LABELLED), pool.submit(scan, unseen, _UNSEEN)]
+        jobs: list[Future[Any]] = [
+            pool.submit(write_dataset, folder, seeds, spacing=_SPACING)
+            for folder, seeds in ((unlabelled, _UNLABELLED), (labelled, _LABELLED), (unseen, _UNSEEN))
+        ]
+        jobs += [pool.submit(write_radiographs, unlabelled / "radiographs", [seed]) for seed in _UNLABELLED]
         for job in jobs:
             job.result()
 

@@ -15,8 +15,26 @@ import psutil
 
 from unimiss.data.cache import default_folder
 
-_PACKAGES = ("napari-unimiss", "torch", "monai", "lightning-fabric", "napari", "numpy", "nibabel", "SimpleITK")
-_QT_LIBRARIES = ("GL", "EGL", "xcb-cursor", "xcb-icccm", "xcb-keysyms", "xcb-shape", "xkbcommon-x11", "dbus-1")
+_PACKAGES = (
+    "napari-unimiss",
+    "torch",
+    "monai",
+    "lightning-fabric",
+    "napari",
+    "numpy",
+    "nibabel",
+    "SimpleITK",
+)
+_QT_LIBRARIES = (
+    "GL",
+    "EGL",
+    "xcb-cursor",
+    "xcb-icccm",
+    "xcb-keysyms",
+    "xcb-shape",
+    "xkbcommon-x11",
+    "dbus-1",
+)
 _GIB = 2**30
 
 
@@ -63,10 +81,12 @@ def _devices() -> list[Finding]:
         for i in range(torch.cuda.device_count()):
             memory = torch.cuda.get_device_properties(i).total_memory / _GIB
             found.append(Finding(f"gpu {i}", f"{torch.cuda.get_device_name(i)}, {memory:.0f} GiB"))
-    elif torch.backends.mps.is_available():
+    elif torch.mps.is_available():
         found.append(Finding("gpu", "Apple (MPS)"))
     elif shutil.which("nvidia-smi"):
-        advice = "this torch was built without CUDA, or the driver is too old: reinstall torch from pytorch.org"
+        advice = (
+            "this torch was built without CUDA, or the driver is too old: reinstall torch from pytorch.org"
+        )
         found.append(Finding("gpu", "an NVIDIA driver is there, but torch does not see a GPU", advice))
     else:
         found.append(Finding("gpu", "none; everything runs on the CPU, training slowly"))
@@ -102,7 +122,9 @@ def _libraries() -> Finding:
         return Finding("OpenGL", "comes with the system")
     missing = [name for name in _QT_LIBRARIES if ctypes.util.find_library(name) is None]
     screen = os.environ.get("WAYLAND_DISPLAY") or os.environ.get("DISPLAY")
-    where = f"screen {screen}" if screen else f"no screen, Xvfb {'found' if shutil.which('Xvfb') else 'missing'}"
+    where = (
+        f"screen {screen}" if screen else f"no screen, Xvfb {'found' if shutil.which('Xvfb') else 'missing'}"
+    )
     advice = (
         "on Debian and Ubuntu: apt-get install libgl1 libegl1 libdbus-1-3 libxkbcommon-x11-0 libxcb-cursor0 "
         "libxcb-icccm4 libxcb-keysyms1 libxcb-shape0"

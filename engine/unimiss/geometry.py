@@ -45,8 +45,8 @@ class Reorientation:
         """View of `array` in the new order; leading axes beyond the spatial ones stay in front."""
         lead = array.ndim - len(self.axes)
         order = (*range(lead), *(lead + axis for axis in self.axes))
-        index = tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)
-        return array.transpose(order)[(..., *index)]
+        mirrored = tuple(lead + axis for axis, flip in enumerate(self.flips) if flip)
+        return np.flip(array.transpose(order), mirrored)
 
     def inverse(self) -> Reorientation:
         """Return the change that leads back."""

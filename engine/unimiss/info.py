@@ -38,7 +38,8 @@ def _image(path: Path) -> Lines:
     if image.provenance is not None and geometry.ndim == 3:
         stored = image.in_file_order()[1]
         lines.append(("stored towards", f"{stored.orientation} (slowest axis first)"))
-        lines.append(("extent", " x ".join(f"{n * s:.0f}" for n, s in zip(geometry.shape, geometry.spacing)) + " mm"))  # noqa: B905
+        pairs = zip(geometry.shape, geometry.spacing, strict=True)
+        lines.append(("extent", " x ".join(f"{n * s:.0f}" for n, s in pairs) + " mm"))
     return lines
 
 
@@ -49,7 +50,9 @@ def _run(path: Path) -> Lines:
     lines = [("run", str(path)), ("state", str(run.state))]
     if run.exists():
         config = run.config()
-        lines += [(name, str(config[name])) for name in ("task", "objective", "network", "seed") if name in config]
+        lines += [
+            (name, str(config[name])) for name in ("task", "objective", "network", "seed") if name in config
+        ]
     metrics = run.metrics()
     if metrics:
         last = metrics[-1]

@@ -62,8 +62,8 @@ def _tile(
     index: int,
     spacing: tuple[float, ...],
 ) -> Pillow.Image:
-    take = (lambda a: a) if axis is None else (lambda a: np.take(a, index, axis=axis))
-    base, classes = take(grey), take(labels)
+    at = (slice(None),) * (axis or 0) + ((index,) if axis is not None else ())
+    base, classes = grey[at], labels[at]
     steps = [s for a, s in enumerate(spacing) if a != axis]
     if axis in (1, 2):  # head up
         base, classes = base[::-1], classes[::-1]

@@ -21,7 +21,15 @@ def test_has_the_published_number_of_parameters(network, parameters):
 
 @pytest.mark.parametrize(
     "shape",
-    [(3, 96, 96), (3, 70, 131), (3, 16, 16), (1, 16, 64, 64), (1, 7, 64, 48), (1, 31, 50, 34), (1, 24, 33, 32)],
+    [
+        (3, 96, 96),
+        (3, 70, 131),
+        (3, 16, 16),
+        (1, 16, 64, 64),
+        (1, 7, 64, 48),
+        (1, 31, 50, 34),
+        (1, 24, 33, 32),
+    ],
 )
 def test_represents_any_grid(tiny, shape):
     with torch.inference_mode():
@@ -71,7 +79,9 @@ def test_position_tables_keep_the_class_entry_and_interpolate_every_axis_on_its_
     scale = (grid[-1] + 0.1) / native[-1]
     expected = (torch.arange(grid[-1]) + 0.5) / scale - 0.5
     inner = slice(4, -4)
-    torch.testing.assert_close(maps[..., inner], expected[inner].expand(*grid[:-1], -1), atol=5e-2, rtol=0)  # torch's cubic kernel bends lines by 0.03
+    torch.testing.assert_close(
+        maps[..., inner], expected[inner].expand(*grid[:-1], -1), atol=5e-2, rtol=0
+    )  # torch's cubic kernel bends lines by 0.03
     assert (maps == maps[(0,) * (len(grid) - 1)]).all() or torch.allclose(
         maps, maps[(0,) * (len(grid) - 1)].expand_as(maps), atol=1e-4
     )

@@ -1,5 +1,7 @@
 """Segmentation networks score every pixel or voxel, from random or pre-trained weights."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -16,7 +18,7 @@ def test_scores_have_the_input_s_size_whatever_it_is(shape):
     full, *deep = network(x)
     assert full.shape == (1, 4, *shape)
     assert len(deep) == 4
-    assert all(fine.shape[-1] > coarse.shape[-1] for fine, coarse in zip(deep, deep[1:], strict=False))
+    assert all(fine.shape[-1] > coarse.shape[-1] for fine, coarse in pairwise(deep))
     assert network.eval()(x).shape == (1, 4, *shape)
 
 

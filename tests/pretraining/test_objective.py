@@ -26,7 +26,9 @@ def test_2d_loss_equals_the_release_while_its_center_moves():
     student, teacher = {"image": drawn("student", 8, 256)}, {"image": drawn("teacher", 8, 256)}
     losses = [float(objective(student, teacher)["loss"]) for _ in range(3)]
     assert losses == pytest.approx(RELEASE["loss_2d"]["values"], abs=1e-4)
-    assert float(objective.center.abs().mean()) == pytest.approx(RELEASE["loss_2d"]["center_mean_abs"], abs=1e-6)
+    assert float(objective.center.abs().mean()) == pytest.approx(
+        RELEASE["loss_2d"]["center_mean_abs"], abs=1e-6
+    )
 
 
 def test_3d_loss_equals_the_release_in_its_order_of_center_updates():
@@ -34,7 +36,9 @@ def test_3d_loss_equals_the_release_in_its_order_of_center_updates():
     student = {"volume": drawn("student", 8, 256), "slices": drawn("student_slices", 8, 16, 256).mean(1)}
     teacher = {"volume": drawn("teacher", 8, 256), "slices": drawn("teacher_slices", 8, 16, 256).mean(1)}
     terms = objective(student, teacher)
-    assert [float(v) for n, v in terms.items() if n != "loss"] == pytest.approx(RELEASE["loss_3d"]["values"], abs=1e-4)
+    assert [float(v) for n, v in terms.items() if n != "loss"] == pytest.approx(
+        RELEASE["loss_3d"]["values"], abs=1e-4
+    )
     assert float(terms["loss"]) == pytest.approx(RELEASE["loss_3d"]["total"], abs=1e-4)
 
 
@@ -57,7 +61,9 @@ def test_schedules_equal_the_release(name, base, final, warmup):
 
 def test_the_mean_of_slice_scores_is_the_score_of_the_mean_feature():
     torch.manual_seed(0)
-    learner = Learner(Backbone("tiny", {2: (32, 32), 3: (4, 32, 32)}), ProjectionHead(48, 64, hidden=32)).eval()
+    learner = Learner(
+        Backbone("tiny", {2: (32, 32), 3: (4, 32, 32)}), ProjectionHead(48, 64, hidden=32)
+    ).eval()
     views = torch.randn(2, 1, 4, 32, 32)
     with torch.inference_mode():
         out = learner(views)

@@ -12,9 +12,12 @@ from unimiss.settings import load_yaml, parse_assignments
 
 RunFolder = Annotated[Path, typer.Option("--run", help="Run folder, written to.")]
 Sets = Annotated[
-    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Any other setting of config.yaml; repeatable.")
+    list[str],
+    typer.Option("--set", metavar="KEY=VALUE", help="Any other setting of config.yaml; repeatable."),
 ]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of settings; options override it.")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="YAML file of settings; options override it.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in this folder.")]
 Init = Annotated[str | None, typer.Option(help="Model to start from: run folder, checkpoint, or none.")]
 Seed = Annotated[int | None, typer.Option(help="Of every random draw.")]
@@ -78,6 +81,7 @@ def pretrain(
     with Display() as display:
         work(PretrainConfig.build(values), run, resume=resume, listener=display)
 
+
 def finetune(
     run: RunFolder,
     dataset: Annotated[Path | None, typer.Argument(help="Folder of labelled cases.")] = None,
@@ -99,7 +103,7 @@ def finetune(
 ) -> None:
     """Fine-tune a network on labelled cases.
 
-    Example: unimiss finetune Task04_Hippocampus --task segmentation --init runs/pretraining --run runs/hippocampus
+    Example: unimiss finetune Task04_Hippocampus --init runs/pretraining --run runs/hippocampus
     """
     from unimiss.display import Display
     from unimiss.finetuning import FinetuneConfig

@@ -13,13 +13,22 @@ from rich.table import Table
 from unimiss.errors import Stopped
 
 
+_SHOWN_PROBLEMS = 5
+
+
 def predict(
     model: Annotated[Path, typer.Argument(help="Run folder or checkpoint.")],
     inputs: Annotated[list[Path], typer.Argument(help="Images or folders of images.")],
     output: Annotated[Path, typer.Option(help="Folder for the masks.")],
-    probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write class probabilities.")] = False,
-    format: Annotated[str | None, typer.Option(help="nii.gz, nii, nrrd, mha or png; else the input's.")] = None,
-    run: Annotated[Path | None, typer.Option(help="Record progress in this run folder, to be followed.")] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Also write class probabilities.")
+    ] = False,
+    format: Annotated[
+        str | None, typer.Option(help="nii.gz, nii, nrrd, mha or png; else the input's.")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Record progress in this run folder, to be followed.")
+    ] = None,
 ) -> None:
     """Segment images with a fine-tuned model, each on its own grid.
 
@@ -131,8 +140,11 @@ def print_report(report: Any) -> None:
         table.add_row(*row)
     console = _console()
     console.print(table)
-    for problem in report.problems:
+    for problem in report.problems[:_SHOWN_PROBLEMS]:
         console.print(f"left out: {problem}", markup=False)
+    more = len(report.problems) - _SHOWN_PROBLEMS
+    if more > 0:
+        console.print(f"and {more} more; --json lists them all", markup=False)
 
 
 def _print_lines(lines: list[tuple[str, str]]) -> None:

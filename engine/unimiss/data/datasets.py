@@ -101,7 +101,9 @@ def _listed(folder: Path, entries: list[Any]) -> list[Case]:
         if missing is None:
             cases.append(case)
     if not cases:
-        raise InputError(f"{folder / 'dataset.json'} names {len(entries)} cases, and none of their files exists")
+        raise InputError(
+            f"{folder / 'dataset.json'} names {len(entries)} cases, and none of their files exists"
+        )
     return cases
 
 

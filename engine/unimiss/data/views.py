@@ -127,7 +127,8 @@ def _volume_intensity(x: Array, style: _VolumeStyle, rng: Rng) -> Array:
 
 def _contrast(x: Array, factor: Array) -> Array:
     mean, low, high = (f(x, axis=(1, 2), keepdims=True) for f in (np.mean, np.min, np.max))
-    return np.clip((x - mean) * factor + mean, low, high)
+    out: Array = np.clip((x - mean) * factor + mean, low, high)
+    return out
 
 
 def _gamma(x: Array, gamma: Array) -> Array:
@@ -149,7 +150,7 @@ def _picture_view(pixels: Array, size: tuple[int, int], style: _PictureStyle, rn
     if rng.random() < 0.8:
         x = _jitter(x, rng)
     if rng.random() < style.grey and len(x) == 3:
-        x = np.tensordot(np.float32([0.299, 0.587, 0.114]), x, axes=1)[None]
+        x = np.tensordot(np.array([0.299, 0.587, 0.114], np.float32), x, axes=1)[None]
     if rng.random() < style.blur:
         sigma = rng.uniform(0.1, 2)
         for axis in (1, 2):
@@ -158,7 +159,7 @@ def _picture_view(pixels: Array, size: tuple[int, int], style: _PictureStyle, rn
 
 
 def _resized_crop(shape: tuple[int, ...], rng: Rng) -> tuple[slice, slice]:
-    """Window of 0.14 to 1 of the area and 3/4 to 4/3 in aspect; the whole image where ten draws do not fit."""
+    """Window of 0.14 to 1 of the area and 3/4 to 4/3 in aspect; the whole image where no draw fits."""
     height, width = shape
     for _ in range(10):
         area = height * width * rng.uniform(0.14, 1)

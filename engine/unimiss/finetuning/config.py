@@ -85,5 +85,7 @@ class FinetuneConfig(Settings):
     @model_validator(mode="after")
     def _fold_exists(self) -> FinetuneConfig:
         if self.fold >= self.folds:
-            raise ValueError(f"fold {self.fold} does not exist: folds are numbered from 0 to {self.folds - 1}")
+            raise ValueError(
+                f"fold {self.fold} does not exist: folds are numbered from 0 to {self.folds - 1}"
+            )
         return self

@@ -142,9 +142,9 @@ def _storing(cases: Sequence[Case], config: FinetuneConfig) -> Preprocessing:
             continue  # `prepare_cases` names it
         if image.geometry.ndim == 2:
             patch = config.patch
-            return Preprocessing(size=(patch[0], patch[1]), intensity=BY_PERCENTILE, channels=3)  # type: ignore[arg-type]
+            return Preprocessing(size=(patch[0], patch[1]), intensity=BY_PERCENTILE, channels=3)
         intensity = HOUNSFIELD if is_ct(image) else BY_PERCENTILE
-        return Preprocessing(spacing=config.spacing, intensity=intensity, channels=image.channels)  # type: ignore[arg-type]
+        return Preprocessing(spacing=config.spacing, intensity=intensity, channels=image.channels)
     raise InputError(f"none of the {len(cases)} images can be read, first {cases[0].image}")
 
 

@@ -125,7 +125,11 @@ def _keep_best(
 
 
 def _save(
-    training: Finetuning, writer: RunWriter, step: int, state: Mapping[str, Any], provenance: Mapping[str, Any]
+    training: Finetuning,
+    writer: RunWriter,
+    step: int,
+    state: Mapping[str, Any],
+    provenance: Mapping[str, Any],
 ) -> None:
     if not writer.active:
         return

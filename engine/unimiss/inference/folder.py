@@ -84,7 +84,9 @@ def predict_files(
     if not written:
         raise InputError(problems[0] if len(problems) == 1 else f"no input could be segmented; {problems[0]}")
     if problems:
-        raise JobError(f"{len(written)} of {len(images)} inputs were segmented; {len(problems)} were left out")
+        raise JobError(
+            f"{len(written)} of {len(images)} inputs were segmented; {len(problems)} were left out"
+        )
     return written
 
 
@@ -97,7 +99,9 @@ def _refuse_collisions(images: Sequence[Path], targets: Sequence[Path]) -> None:
     first: dict[Path, Path] = {}
     for image, target in zip(images, targets, strict=True):
         if target in first:
-            raise InputError(f"{first[target]} and {image} would both be written to {target}; predict them apart")
+            raise InputError(
+                f"{first[target]} and {image} would both be written to {target}; predict them apart"
+            )
         if target.resolve() == image.resolve():
             raise InputError(f"the mask of {image} would replace it; choose another --output")
         first[target] = image

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unimiss.devices import resolve_precision
+from unimiss.devices import best_device, resolve_precision
 from unimiss.errors import InputError, JobError
 from unimiss.inference.windows import window_scores
 from unimiss.io import Image
@@ -38,14 +38,14 @@ class Predictor:
         saved = checkpoint.load(model)
         description = saved.description
         if description.kind != "segmentation" or description.preprocessing is None:
-            raise InputError(f"{model} is a {description.kind}; fine-tune it first, then predict with the result")
+            raise InputError(
+                f"{model} is a {description.kind}; fine-tune it first, then predict with the result"
+            )
         self.labels = description.labels
         self.preprocessing = description.preprocessing
         (self._patch,) = description.native.values()
         self._precision = resolve_precision("auto")
-        self._device = torch.device(
-            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        )
+        self._device = best_device()
         self._network = saved.network().to(self._device)
 
     def predict(self, image: Image, progress: Progress | None = None) -> Image:
@@ -89,7 +89,9 @@ class Predictor:
         try:
             return window_scores(self._network, tensor, self._patch, self._precision, progress)
         except torch.OutOfMemoryError as error:
-            raise JobError(f"an image of {prepared.shape[1:]} voxels needs more memory than there is") from error
+            raise JobError(
+                f"an image of {prepared.shape[1:]} voxels needs more memory than there is"
+            ) from error
 
 
 def _resize(score: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -39,7 +39,10 @@ def window_scores(
     """
     from monai.inferers import sliding_window_inference
 
-    steps = [max(1, math.ceil((n - p) / (p * (1 - _OVERLAP))) + 1) for n, p in zip(image.shape[1:], patch, strict=True)]
+    steps = [
+        max(1, math.ceil((n - p) / (p * (1 - _OVERLAP))) + 1)
+        for n, p in zip(image.shape[1:], patch, strict=True)
+    ]
     total, done = math.prod(steps), 0
     kind = torch.float16 if precision == "16-mixed" else torch.bfloat16
 

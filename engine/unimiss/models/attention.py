@@ -19,8 +19,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     On a CPU in bf16 the fused backward pass takes a third of a whole training step; plain products do not.
     """
     if q.device.type == "cpu" and q.dtype == torch.bfloat16:
-        weights = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(dim=-1)
-        return weights @ v
+        scores: Tensor = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
+        return scores.softmax(dim=-1) @ v
     return F.scaled_dot_product_attention(q, k, v)
 
 
@@ -47,7 +47,9 @@ class Attention(nn.Module):
         self.kv = nn.Linear(dim, 2 * dim, bias=bias)
         self.proj = nn.Linear(dim, dim)
         if reduction > 1:
-            self.reduce = Switchable(dimensions, lambda d: convolution(d)(dim, dim, reduction, stride=reduction))
+            self.reduce = Switchable(
+                dimensions, lambda d: convolution(d)(dim, dim, reduction, stride=reduction)
+            )
             self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor, grid: Shape) -> Tensor:
@@ -122,9 +124,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(dim, eps=eps)
         self.attention = Attention(dim, heads, reduction, dimensions, bias)
         self.norm2 = nn.LayerNorm(dim, eps=eps)
-        self.mlp = nn.Sequential(
-            nn.Linear(dim, mlp_ratio * dim), nn.GELU(), nn.Linear(mlp_ratio * dim, dim)
-        )
+        self.mlp = nn.Sequential(nn.Linear(dim, mlp_ratio * dim), nn.GELU(), nn.Linear(mlp_ratio * dim, dim))
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor, grid: Shape) -> Tensor:

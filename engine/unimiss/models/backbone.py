@@ -44,7 +44,7 @@ class Backbone(nn.Module):
 
 
 def initialise(network: nn.Module) -> None:
-    """Truncated normal 0.02 for linear layers, Kaiming fan-out for convolutions, zero biases."""
+    """Draw linear layers from a truncated normal (0.02), convolutions by Kaiming fan-out; zero biases."""
     for module in network.modules():
         if isinstance(module, nn.Linear):
             nn.init.trunc_normal_(module.weight, std=0.02)

@@ -107,7 +107,7 @@ class Checkpoint:
                 if header is None:
                     raise InputError(f"{path} is a safetensors file but not a model of this project")
                 description = Description.model_validate_json(header)
-                tensors = {name: file.get_tensor(name) for name in file.keys() if name.startswith(only)}
+                tensors = {name: file.get_tensor(name) for name in list(file.keys()) if name.startswith(only)}
         except ValidationError as error:
             where = ".".join(str(part) for part in error.errors()[0]["loc"])
             raise InputError(f"{path} is a model whose description is damaged at '{where}'") from error
@@ -117,7 +117,9 @@ class Checkpoint:
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """Return the tensors below ``prefix.``, by the rest of their names."""
-        return {n.removeprefix(f"{prefix}."): t for n, t in self.tensors.items() if n.startswith(f"{prefix}.")}
+        return {
+            n.removeprefix(f"{prefix}."): t for n, t in self.tensors.items() if n.startswith(f"{prefix}.")
+        }
 
     def network(self) -> nn.Module:
         """Return the trained network in evaluation mode.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -49,7 +51,7 @@ class Decoder(nn.Module):
         heads, reductions = preset.heads[:0:-1], preset.reductions[-2::-1]  # 8, 4, 2 and 2, 4, 6
         self.upsamplings = nn.ModuleList()
         self.stages = nn.ModuleList()
-        for i, (inputs, dim) in enumerate(zip(dims, dims[1:], strict=False)):
+        for i, (inputs, dim) in enumerate(pairwise(dims)):
             self.upsamplings.append(
                 Switchable(dimensions, lambda d, a=inputs, b=dim: up_convolution(d, a, b))  # type: ignore[misc]
             )
@@ -63,7 +65,7 @@ class Decoder(nn.Module):
             self.stages.append(Stage(blocks, grids, dim, class_token))
         self.norm = nn.LayerNorm(dims[-1])
         if class_token:
-            pairs = zip(dims, dims[1:], strict=False)
+            pairs = pairwise(dims)
             self.cls_projections = nn.ModuleList(nn.Linear(a, b) for a, b in pairs)
 
     def forward(self, encoded: Encoded) -> Decoded:
@@ -74,7 +76,7 @@ class Decoder(nn.Module):
             skip = skips.pop()
             maps = cut(up(maps), skip) + skip
             cls = None if cls is None else self.cls_projections[i](cls)
-            tokens, grid = stage.tokens(maps, cls)
+            tokens, grid = cast(Stage, stage).tokens(maps, cls)
             if not skips:
                 tokens = self.norm(tokens)
             maps, cls = split(tokens, grid, cls is not None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -75,7 +76,7 @@ class Stage(nn.Module):
 def split(tokens: Tensor, grid: Shape, class_token: bool) -> tuple[Tensor, Tensor | None]:
     """Tokens (B, [1 +] prod(grid), dim) to maps (B, dim, *grid) and the class token (B, 1, dim)."""
     start = int(class_token)
-    maps = tokens[:, start:].transpose(1, 2).unflatten(2, grid)
+    maps = tokens[:, start:].transpose(1, 2).reshape(tokens.shape[0], -1, *grid)
     return maps, tokens[:, :1] if class_token else None
 
 
@@ -138,7 +139,7 @@ class Encoder(nn.Module):
         self.cls: nn.Parameter | None = None
         if class_token:
             self.cls = nn.Parameter(nn.init.trunc_normal_(torch.zeros(1, 1, preset.dims[0]), std=0.02))
-            pairs = zip(preset.dims, preset.dims[1:], strict=False)
+            pairs = pairwise(preset.dims)
             self.cls_projections = nn.ModuleList(nn.Linear(a, b) for a, b in pairs)
 
     def forward(self, x: Tensor) -> Encoded:

@@ -11,7 +11,7 @@ from unimiss.errors import InputError
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return the state of every parameter as ``<number>.<name>``; learning rates are the schedules' affair."""
+    """Return the state of every parameter as ``<number>.<name>``; the schedules set the learning rates."""
     state = optimizer.state_dict()["state"]
     return {
         f"{number}.{name}": torch.as_tensor(value)

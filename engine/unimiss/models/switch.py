@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -74,9 +74,10 @@ class ConvBlock(nn.Sequential):
 
         A single position has no spread to normalise by: the norm then passes its bias on, as its limit does.
         """
-        conv, norm, act = self[0], self[1], self[2]
-        y = conv(x)
+        conv, norm, activation = self
+        y: Tensor = conv(x)
         if y[0, 0].numel() > 1:
-            return act(norm(y))  # type: ignore[no-any-return]
-        bias = norm.bias.view(1, -1, *(1,) * (y.ndim - 2))
-        return act(torch.zeros_like(y) + bias)  # type: ignore[no-any-return]
+            out: Tensor = activation(norm(y))
+            return out
+        bias = norm.get_parameter("bias").view(1, -1, *(1,) * (y.ndim - 2))
+        return F.leaky_relu(bias.expand_as(y), 0.01)

@@ -34,7 +34,7 @@ class ProjectionHead(nn.Module):
         initialise(self)
 
     def features(self, x: Tensor) -> Tensor:
-        """Unit vectors (B, bottleneck) of representations (B, dim)."""
+        """Return unit vectors (B, bottleneck) of representations (B, dim)."""
         return F.normalize(self.mlp(x), dim=-1)
 
     def logits(self, features: Tensor) -> Tensor:

@@ -19,13 +19,13 @@ from unimiss.devices import versions
 from unimiss.errors import InputError, JobError
 from unimiss.models import Backbone, checkpoint
 from unimiss.models.checkpoint import Checkpoint, Description
+from unimiss.models.optimizer import load_optimizer, optimizer_tensors
 from unimiss.models.transfer import transfer_backbone
 from unimiss.pretraining.config import PretrainConfig
 from unimiss.pretraining.head import ProjectionHead
 from unimiss.pretraining.objective import Learner, SelfDistillation, follow
 from unimiss.pretraining.prepare import Prepared
 from unimiss.pretraining.schedules import cosine
-from unimiss.models.optimizer import load_optimizer, optimizer_tensors
 from unimiss.runs.pace import Pace
 from unimiss.runs.writer import RunWriter
 from unimiss.settings import known
@@ -148,22 +148,23 @@ class Pretraining:
         if config.init is not None:
             source = checkpoint.load(config.init)
             if source.description.kind != "backbone":
-                raise InputError(f"{config.init} is a {source.description.kind} model; pre-training starts from a backbone")
+                raise InputError(
+                    f"{config.init} is a {source.description.kind} model; pre-training starts from a backbone"
+                )
             self.transferred = transfer_backbone(backbone, source.network())
         learner = Learner(backbone, ProjectionHead(backbone.embed_dim, known(config.outputs)))
         self.native = native
-        self.teacher = fabric.to_device(copy.deepcopy(learner).requires_grad_(False))
+        self.teacher = copy.deepcopy(learner).requires_grad_(False)
+        self.teacher.to(fabric.device)
         optimizer = torch.optim.AdamW(_groups(learner), lr=0.0)
         self.learner = learner
         self.student, self.optimizer = fabric.setup(learner, optimizer)
-        self.objective = fabric.to_device(
-            SelfDistillation(
-                known(config.outputs),
-                student_temperature=config.student_temperature,
-                teacher_temperature=known(config.teacher_temperature),
-                center_each_term=config.center_each_term,
-            )
-        )
+        self.objective = SelfDistillation(
+            known(config.outputs),
+            student_temperature=config.student_temperature,
+            teacher_temperature=known(config.teacher_temperature),
+            center_each_term=config.center_each_term,
+        ).to(fabric.device)
 
     def step(self, step: int, views: Tensor) -> dict[str, float]:
         """Train on one batch; `step` counts from 0.
@@ -302,7 +303,9 @@ def train(
             done, {**values, "images_per_s": len(batch) / 2 / (ended - waiting), "waiting_s": began - waiting}
         )
         waiting = ended
-        writer.progress(done / steps, stage="pre-training", step=done, steps=steps, remaining_s=pace.remaining(done))
+        writer.progress(
+            done / steps, stage="pre-training", step=done, steps=steps, remaining_s=pace.remaining(done)
+        )
         stopping = fabric.broadcast(writer.should_stop())
         if done == steps or stopping or done % every == 0:
             _save(training, writer, done, provenance)
@@ -320,7 +323,8 @@ def _save(training: Pretraining, writer: RunWriter, step: int, provenance: Mappi
 
 def _groups(learner: Learner) -> list[dict[str, Any]]:
     """Parameters with weight decay, and biases and 1-D ones without."""
-    decaying, free = [], []
+    decaying: list[torch.nn.Parameter] = []
+    free: list[torch.nn.Parameter] = []
     for name, parameter in learner.named_parameters():
         (free if parameter.ndim == 1 or name.endswith(".bias") else decaying).append(parameter)
     return [{"params": decaying, "decays": True}, {"params": free, "decays": False}]

@@ -28,7 +28,10 @@ Reasons = dict[str, str]
 
 
 def resolve_sizes(
-    config: PretrainConfig, images: int, volumes: int, grid: tuple[tuple[float, ...], tuple[float, ...]] | None
+    config: PretrainConfig,
+    images: int,
+    volumes: int,
+    grid: tuple[tuple[float, ...], tuple[float, ...]] | None,
 ) -> tuple[PretrainConfig, Reasons]:
     """Fill in what depends on the images: voxel size, view sizes, batch sizes.
 
@@ -48,7 +51,9 @@ def resolve_sizes(
         values, reasons = dict(_PAPER), dict.fromkeys(_PAPER, "the paper's")
     else:
         values["size_2d"] = (224, 224) if gpu else (96, 96)
-        reasons["size_2d"] = "the published size" if gpu else "a step of 224 squared takes a CPU 5 times as long"
+        reasons["size_2d"] = (
+            "the published size" if gpu else "a step of 224 squared takes a CPU 5 times as long"
+        )
         values["batch_2d"], values["batch_3d"] = (64, 24) if gpu else (32, 4)
         reasons["batch_2d"] = reasons["batch_3d"] = "what a step of seconds allows on this device"
         if grid is not None:
@@ -77,8 +82,8 @@ def resolve_schedule(config: PretrainConfig, images: int, volumes: int) -> tuple
     reasons: Reasons = dict.fromkeys(values, "the paper's")
     both = (pass_2d if images else 0) + (pass_3d if volumes else 0)
     mean_pass = both / (bool(images) + bool(volumes))
-    steps = config.steps
-    if steps == "auto":
+    steps = 0 if config.steps == "auto" else config.steps
+    if not steps:
         steps = round(_PAPER_EPOCHS * mean_pass) if paper else max(200, min(20_000, round(100 * mean_pass)))
         reasons["steps"] = f"{round(steps / mean_pass)} passes over the images"
     values["steps"] = steps
@@ -103,7 +108,9 @@ def resolve_schedule(config: PretrainConfig, images: int, volumes: int) -> tuple
             "clip_each": False,
         }
         why = "with more prototypes, a softer or a slower teacher it stays uniform on so few images"
-        reasons |= dict.fromkeys(("outputs", "teacher_temperature", "momentum"), "many images" if large else why)
+        reasons |= dict.fromkeys(
+            ("outputs", "teacher_temperature", "momentum"), "many images" if large else why
+        )
     values["checkpoint_every"] = max(1, min(500, steps // 10))
     values["workers"] = 0 if not torch.cuda.is_available() else min(8, torch.get_num_threads())
     return _fill(config, values, reasons)

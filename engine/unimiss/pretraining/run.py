@@ -90,11 +90,15 @@ def _pretrain(config: PretrainConfig, writer: RunWriter, fabric: Fabric) -> bool
     return train(config, ready_2d, ready_3d, cache, writer, fabric)
 
 
-def _find(config: PretrainConfig, writer: RunWriter) -> tuple[PretrainConfig, list[Path], list[Path], list[str]]:
+def _find(
+    config: PretrainConfig, writer: RunWriter
+) -> tuple[PretrainConfig, list[Path], list[Path], list[str]]:
     """Find the files to train on: all but held-out patients', or those that a resumed run began with."""
     if writer.resumed and writer.run.manifest_file.exists():
         manifest = writer.run.manifest()
-        images, volumes = ([Path(entry["image"]) for entry in manifest[kind]] for kind in ("images", "volumes"))
+        images, volumes = (
+            [Path(entry["image"]) for entry in manifest[kind]] for kind in ("images", "volumes")
+        )
         return config, images, volumes, manifest["held_out"]
     images, held_images = keep_trainable(find_images(config.images), config.holdout)
     volumes, held_volumes = keep_trainable(find_images(config.volumes), config.holdout)

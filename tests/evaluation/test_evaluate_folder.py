@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from unimiss import Geometry, Image, write
+from unimiss.errors import InputError
+from unimiss.evaluation import CaseScores, Report, Scores, evaluate_folder
+
+GRID = Geometry.from_spacing((6, 8, 8), (2, 1, 1))
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """Two cases: `a` predicted perfectly; in `b` class 2 is missed and class 1 half found."""
+    predictions, references = tmp_path / "predictions", tmp_path / "data" / "labelsTs"
+    for name in "ab":
+        put(references / f"{name}.nii.gz", mask({1: slice(0, 4), 2: slice(6, 8)}))
+    put(predictions / "a.mha", mask({1: slice(0, 4), 2: slice(6, 8)}))
+    put(predictions / "b.nii.gz", mask({1: slice(2, 6)}))
+    return predictions, references
+
+
+def mask(columns: dict[int, slice]) -> NDArray[np.uint8]:
+    array = np.zeros((1, *GRID.shape), np.uint8)
+    for label, where in columns.items():
+        array[..., where] = label
+    return array
+
+
+def put(path: Path, array: NDArray[np.generic], grid: Geometry = GRID) -> None:
+    write(Image(array, grid), path)
+
+
+def test_masks_are_matched_by_name_and_means_are_over_cases_then_classes(folders: tuple[Path, Path]) -> None:
+    heard = []
+    report = evaluate_folder(*folders, listener=lambda share, name: heard.append((share, name)))
+    assert [case.name for case in report.cases] == ["a", "b"]
+    assert report.problems == ()
+    one, two = report.by_class().values()
+    assert (one.dice, two.dice) == (0.75, 0.5)
+    assert one.iou == pytest.approx((1 + 1 / 3) / 2)
+    assert (one.hd95, two.hd95) == (1, 0)  # 0 and 2 mm; class 2 has a distance in case a only
+    assert one.volume == one.reference_volume == pytest.approx(6 * 8 * 4 * 2 / 1000)
+    assert report.mean().dice == 0.625
+    assert heard == [(0.5, "a"), (1, "b")]
+
+
+def test_a_table_has_a_row_for_each_class_and_says_how_many_cases_count(folders: tuple[Path, Path]) -> None:
+    assert evaluate_folder(*folders).summary() == [
+        ("1", "2", "0.750", "0.667", "1.00"),
+        ("2", "2", "0.500", "0.500", "0.00 (1 of 2)"),
+        ("mean", "2", "0.625", "0.583", "0.50"),
+    ]
+
+
+def test_json_holds_everything_and_nothing_that_json_does_not_know(folders: tuple[Path, Path]) -> None:
+    (folders[0] / "labels.json").write_text('{"0": "background", "1": "liver", "2": "spleen"}')
+    (folders[0] / "c.nii.gz").write_text("damaged")
+    put(folders[1] / "c.nii.gz", mask({}))
+    value = json.loads(json.dumps(evaluate_folder(*folders).to_json(), allow_nan=False))
+    assert value["labels"] == {"1": "liver", "2": "spleen"}
+    assert value["mean"]["dice"] == 0.625
+    assert value["classes"]["liver"]["dice"] == 0.75
+    case = value["cases"][1]
+    assert (case["name"], case["units"]) == ("b", "mm")
+    assert case["classes"]["spleen"] == {
+        **{"dice": 0, "iou": 0, "hd95": None},
+        **{"volume": 0, "reference_volume": pytest.approx(0.192)},
+    }
+    assert len(value["problems"]) == 1
+
+
+def test_names_come_from_the_predictions_else_from_the_data_set_else_are_numbers(
+    folders: tuple[Path, Path],
+) -> None:
+    predictions, references = folders
+    assert evaluate_folder(*folders).labels == {1: "1", 2: "2"}
+    dataset = references.parent / "dataset.json"
+    dataset.write_text('{"labels": {"0": "background", "1": "Anterior", "2": "Posterior"}}')
+    assert evaluate_folder(*folders).labels == {1: "Anterior", 2: "Posterior"}
+    dataset.write_text('{"labels": {"background": 0, "liver": 2, "lung": 1}}')
+    assert evaluate_folder(*folders).labels == {1: "lung", 2: "liver"}
+    (predictions / "labels.json").write_text('{"1": "heart"}')
+    report = evaluate_folder(*folders)
+    assert report.labels == {1: "heart"}
+    assert report.mean().dice == 0.75
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "3", '{"1": 2, "x": "y"}', '["1"]', '"1"', "null"])
+def test_damaged_names_are_refused_by_file(folders: tuple[Path, Path], content: str) -> None:
+    (folders[0] / "labels.json").write_text(content)
+    with pytest.raises(InputError, match=r"labels\.json is damaged"):
+        evaluate_folder(*folders)
+
+
+def test_what_cannot_be_scored_is_named_and_left_out(folders: tuple[Path, Path]) -> None:
+    predictions, references = folders
+    for name in ("damaged", "moved", "image", "alone", "twice"):
+        put(references / f"{name}.nii.gz", mask({1: slice(0, 2)}))
+    (predictions / "damaged.nii.gz").write_bytes(b"x" * 100)
+    put(predictions / "moved.nii.gz", mask({1: slice(0, 2)}), GRID.cropped((1, 0, 0), GRID.shape))
+    put(predictions / "image.nii.gz", np.random.default_rng(0).normal(size=(1, *GRID.shape)))
+    put(predictions / "stranger.nii.gz", mask({}))
+    put(predictions / "a_probabilities.nii.gz", np.zeros((3, *GRID.shape), np.float32))
+    put(predictions / "twice.nii.gz", mask({}))
+    put(predictions / "twice.nrrd", mask({}))
+    (predictions / ".part.a.nii.gz").write_text("x")
+    (predictions / "notes.txt").write_text("x")
+    report = evaluate_folder(*folders)
+    assert [case.name for case in report.cases] == ["a", "b"]
+    expected = (
+        "twice.nii.gz and ",
+        "alone.nii.gz has no prediction in ",
+        "twice.nii.gz has no prediction in ",
+        "stranger.nii.gz has no reference in ",
+        "damaged.nii.gz: it is damaged",
+        "image.nii.gz: a mask holds whole numbers",
+        "moved.nii.gz: the prediction lies on another grid than its reference",
+    )
+    assert len(report.problems) == len(expected)
+    for words, problem in zip(expected, report.problems, strict=True):
+        assert words in problem
+
+
+def test_one_file_is_scored_against_one_file_of_any_name_or_its_partner_in_a_folder(
+    folders: tuple[Path, Path],
+) -> None:
+    predictions, references = folders
+    assert evaluate_folder(predictions / "a.mha", references / "b.nii.gz").mean().dice == 1
+    report = evaluate_folder(predictions / "b.nii.gz", references)
+    assert (len(report.cases), report.problems) == (1, ())
+    assert report.mean().dice == 0.25
+    (predictions / "labels.json").write_text('{"1": "heart"}')
+    assert evaluate_folder(predictions / "b.nii.gz", references).labels == {1: "heart"}
+
+
+def test_nothing_to_score_is_an_error(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    predictions, references = folders
+    with pytest.raises(InputError, match=r"lost: there is no such file or folder"):
+        evaluate_folder(tmp_path / "lost", references)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"empty: there is no mask in this folder"):
+        evaluate_folder(predictions, tmp_path / "empty")
+    put(tmp_path / "others" / "c.nii.gz", mask({}))
+    with pytest.raises(
+        InputError, match=r"no mask of .*others could be scored; .*a.nii.gz has no prediction"
+    ):
+        evaluate_folder(tmp_path / "others", references)
+
+
+def test_an_image_given_in_place_of_masks_is_recognised(tmp_path: Path) -> None:
+    values = np.arange(np.prod(GRID.shape), dtype=np.int32).reshape(1, *GRID.shape)
+    put(tmp_path / "ct.nii.gz", values)
+    with pytest.raises(InputError, match="different values, so they are images, not masks"):
+        evaluate_folder(tmp_path / "ct.nii.gz", tmp_path / "ct.nii.gz")
+
+
+def test_radiographs_are_scored_in_pixels(tmp_path: Path) -> None:
+    flat = Geometry.from_spacing((8, 8), units="pixel")
+    for folder in ("predictions", "references"):
+        put(tmp_path / folder / "chest.png", np.eye(8, dtype=np.uint8)[None], flat)
+    report = evaluate_folder(tmp_path / "predictions", tmp_path / "references")
+    assert report.cases[0].units == "pixel"
+    assert math.isnan(report.mean().volume)
+
+
+def test_a_score_that_is_defined_nowhere_stays_undefined() -> None:
+    report = Report({1: "liver"}, (CaseScores("a", Path("a"), Path("b"), "mm", {1: Scores()}),))
+    assert math.isnan(report.mean().dice)
+    assert report.summary() == [("liver", "0", "–", "–", "–"), ("mean", "1", "–", "–", "–")]
+    assert report.to_json()["mean"]["dice"] is None
