@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from unimiss.samples import write_dataset, write_radiographs
 
 settings.register_profile(
     "unimiss",
@@ -27,6 +29,35 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 def fill_disk(limit):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 """
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep prepared images out of the user's cache, and OpenMP's threads from spinning, in children too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNIMISS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+        yield
+
+
+@pytest.fixture(scope="session")
+def torsos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a small labelled data set (imagesTr, labelsTr, dataset.json) and of radiographs beside it."""
+    folder = tmp_path_factory.mktemp("torsos")
+    write_dataset(folder, range(4), spacing=(12.0, 9.0, 9.0))
+    write_radiographs(folder / "radiographs", range(2), shape=(48, 48))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def unimiss() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command line in a process of its own, as a user does."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "unimiss", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,1 @@
+"""UniMiSS in napari. Research use only; not a medical device."""

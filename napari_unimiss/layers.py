@@ -1,0 +1,206 @@
+"""The only place where napari layers and engine images meet.
+
+A layer's world is the engine's: millimetres in the order ``(z, y, x)`` towards the patient's head, back and
+left. Positions are always taken from the layer's complete transformation, never from its scale alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unimiss.colours import class_colour
+from unimiss.errors import InputError
+from unimiss.geometry import Geometry, Units
+from unimiss.io import Image, Provenance
+
+if TYPE_CHECKING:
+    from napari.layers import Labels, Layer
+
+LayerData = tuple[Any, dict[str, Any], str]
+
+_AXES = ("z", "y", "x")
+_SOFT_TISSUE = (-160.0, 240.0)  # Hounsfield units: centre 40, width 400
+_UNNAMED = (0.6, 0.6, 0.6, 1.0)  # of mask values that have no name
+_CLEAR = (0.0, 0.0, 0.0, 0.0)
+_AIR = -500.0  # only CT has values so far below water
+
+
+def image_layers(image: Image, name: str, path: Path | None = None) -> list[LayerData]:
+    """Layer data of an image: one layer, or one a channel; colour pictures become one RGB layer."""
+    common = _placement(image.geometry) | {"metadata": _metadata(path, image.labels)}
+    array = image.array
+    if image.geometry.ndim == 2 and image.channels == 3 and array.dtype == np.uint8:
+        return [
+            (np.ascontiguousarray(np.moveaxis(array, 0, -1)), {"name": name, "rgb": True, **common}, "image")
+        ]
+    names = [name] if image.channels == 1 else [f"{name} [{i + 1}]" for i in range(image.channels)]
+    return [
+        (channel, {"name": title, "contrast_limits": _display_window(channel), **common}, "image")
+        for title, channel in zip(names, array, strict=True)
+    ]
+
+
+def mask_layers(mask: Image, name: str, path: Path | None = None) -> list[LayerData]:
+    """Layer data of a mask that stands on its own."""
+    if mask.channels != 1:
+        raise InputError(f"a mask has one channel, {name} has {mask.channels}")
+    options = {"name": name, **_placement(mask.geometry), **_class_options(mask.labels, path)}
+    return [(_whole_numbers(mask.array[0]), options, "labels")]
+
+
+def mask_layer_for(layer: Layer, mask: Image, name: str | None = None) -> Labels:
+    """Make a Labels layer that lies exactly on `layer`, in its own array order.
+
+    Parameters
+    ----------
+    layer : napari layer
+        The image that the mask belongs to.
+    mask : Image
+        A mask whose source order (`Image.in_file_order`) is the layer's array order.
+    name : str, optional
+        Name of the new layer.
+
+    Raises
+    ------
+    InputError
+        The mask lies on another grid.
+    """
+    from napari.layers import Labels
+
+    array, found = mask.in_file_order()
+    wanted = geometry_of(layer)
+    if wanted.ndim == 2:  # files of flat pictures hold a shape and no position
+        same = wanted.shape == found.shape
+        difference = None if same else f"its shape is {found.shape}, not {wanted.shape}"
+    else:
+        difference = wanted.difference(found)
+    if difference is not None:
+        raise InputError(f"the mask does not lie on the layer {layer.name}: {difference}")
+    return Labels(
+        _whole_numbers(array[0]),
+        name=name or f"{layer.name} mask",
+        scale=layer.scale,
+        translate=layer.translate,
+        rotate=layer.rotate,
+        shear=layer.shear,
+        affine=np.asarray(layer.affine),
+        units=layer.units,
+        axis_labels=layer.axis_labels,
+        **_class_options(mask.labels, None),
+    )
+
+
+def to_image(layer: Layer) -> Image:
+    """Return a layer's image in anatomical order; `Image.in_file_order` leads back to the layer's own order.
+
+    Raises
+    ------
+    InputError
+        The layer is neither a volume nor a flat picture.
+    """
+    stored = geometry_of(layer)
+    array = np.asarray(layer.data[0] if getattr(layer, "multiscale", False) else layer.data)
+    channels = np.moveaxis(array[..., :3], -1, 0) if getattr(layer, "rgb", False) else array[None]
+    change = stored.to_anatomical()
+    source = Provenance(path=None, format="layer", reorientation=change, header=None)
+    return Image(change.apply(channels), stored.reoriented(change), source)
+
+
+def geometry_of(layer: Layer) -> Geometry:
+    """Grid of a layer in its own array order, from its complete data-to-world transformation.
+
+    Raises
+    ------
+    InputError
+        The layer has not two or three axes, or its units are no lengths.
+    """
+    n = layer.ndim
+    if n not in (2, 3):
+        raise InputError(
+            f"the layer {layer.name} has {n} axes; a volume has 3 and a radiograph 2. "
+            "Choose one time point or channel first (right-click the layer, Split Stack)"
+        )
+    factors, units = _world_units(layer)
+    origin = np.asarray(layer.data_to_world([0.0] * n), dtype=float)
+    matrix = np.eye(n + 1)
+    matrix[:n, n] = origin
+    for axis, step in enumerate(np.eye(n)):
+        matrix[:n, axis] = np.asarray(layer.data_to_world(step), dtype=float) - origin
+    matrix[:n] *= factors[:, None]
+    data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+    return Geometry(tuple(data.shape[:n]), matrix, units)
+
+
+def knows_its_size(layer: Layer) -> bool:
+    """Whether the layer says how large its voxels are."""
+    return _world_units(layer)[1] == "mm"
+
+
+def _world_units(layer: Layer) -> tuple[NDArray[np.float64], Units]:
+    """For each world axis, millimetres for its unit; 1 where the unit is the pixel."""
+    lengths = [unit.is_compatible_with("mm") for unit in layer.units]
+    if all(lengths):
+        return np.array([(1 * unit).to("mm").magnitude for unit in layer.units], dtype=float), "mm"
+    if all(str(unit) == "pixel" for unit in layer.units):
+        return np.ones(layer.ndim), "pixel"
+    found = ", ".join(str(unit) for unit in layer.units)
+    raise InputError(
+        f"the units of the layer {layer.name} are {found}; an image is measured in lengths throughout"
+    )
+
+
+def _placement(geometry: Geometry) -> dict[str, Any]:
+    """Options that put a layer where the geometry says; others may look for the spacing in `scale`."""
+    scale = np.array(geometry.spacing)
+    return {
+        "scale": scale,
+        "affine": geometry.matrix @ np.diag([*(1 / scale), 1.0]),
+        "units": geometry.units,
+        "axis_labels": _AXES[-geometry.ndim :],
+    }
+
+
+def _metadata(path: Path | None, labels: Mapping[int, str]) -> dict[str, Any]:
+    return {"unimiss": {"path": None if path is None else str(path), "labels": dict(labels)}}
+
+
+def _class_options(labels: Mapping[int, str], path: Path | None) -> dict[str, Any]:
+    """Names and colours of a mask's classes, as napari shows them in its status bar and on the canvas."""
+    if not labels:
+        return {"metadata": _metadata(path, labels)}
+    from napari.utils.colormaps import DirectLabelColormap
+
+    names = {0: "background", **labels}
+    classes = [value for value in sorted(names) if value != 0]
+    colours: dict[int | None, tuple[float, ...]] = {None: _UNNAMED, 0: _CLEAR}
+    for place, value in enumerate(classes, start=1):
+        colours[value] = (*(part / 255 for part in class_colour(place)), 1.0)
+    return {
+        "features": {"index": list(names), "class": list(names.values())},
+        "colormap": DirectLabelColormap(color_dict=colours),
+        "metadata": _metadata(path, labels),
+    }
+
+
+def _whole_numbers(array: NDArray[Any]) -> NDArray[Any]:
+    """Mask values as integers, which Labels layers need."""
+    if array.dtype == np.bool_ or not np.issubdtype(array.dtype, np.integer):
+        return array.astype(np.uint8 if array.size == 0 or float(array.max()) <= 255 else np.int32)
+    return array
+
+
+def _display_window(channel: NDArray[Any]) -> tuple[float, float]:
+    """Contrast limits: soft tissue for CT, else the range of the values without their outer half percents."""
+    sample = channel[tuple(slice(None, None, max(1, size // 64)) for size in channel.shape)]
+    finite = sample[np.isfinite(sample)]
+    if finite.size == 0:
+        return 0.0, 1.0
+    if channel.ndim == 3 and finite.min() <= _AIR:
+        return _SOFT_TISSUE
+    low, high = (float(v) for v in np.percentile(finite, (0.5, 99.5)))
+    return (low, high) if high > low else (low, low + 1.0)

@@ -1,0 +1,101 @@
+"""Fine-tune a network on the user's labelled cases."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from magicgui.widgets import ComboBox, Container, SpinBox
+
+from napari_unimiss.jobs import Order
+from napari_unimiss.widgets import checks
+from napari_unimiss.widgets.fields import PathField
+from napari_unimiss.widgets.form import Form
+from napari_unimiss.widgets.training import NETWORK_TIP, NETWORKS, TrainingDock
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+_STARTS = [("A pre-trained model", "model"), ("Nothing (from scratch)", "none")]
+_BUDGETS = [("minutes", "--minutes"), ("steps", "--steps")]
+
+
+class FinetuneDock(TrainingDock):
+    """Dock for training on labelled cases."""
+
+    title = "Fine-tuning"
+    task = "finetune"
+    purpose = "Teaches a network to draw your masks from a folder of images that already have them."
+    button = "Start fine-tuning"
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        super().__init__(napari_viewer)
+        self.form.field("start").changed.connect(self._show_start)
+        self._show_start()
+
+    def fill(self, form: Form) -> None:
+        """Add the fields."""
+        form.add(
+            "dataset",
+            "Data set",
+            PathField(),
+            "The folder with the images and their masks. Some cases are kept aside to measure the result.",
+        )
+        form.add(
+            "start",
+            "Start from",
+            ComboBox(choices=_STARTS, value="model"),
+            "A pre-trained model needs fewer labelled cases than a start from scratch.",
+        )
+        form.add(
+            "model",
+            "Model",
+            PathField(files=True),
+            "The run folder of a pre-training, or a checkpoint in it. Its weights are copied, never changed.",
+        )
+        form.add(
+            "network",
+            "Network",
+            ComboBox(choices=NETWORKS, value="tiny"),
+            NETWORK_TIP,
+        )
+        form.add(
+            "task",
+            "Task",
+            ComboBox(choices=[("Segmentation", "segmentation")]),
+            "What the network learns to do.",
+        )
+        budget = Container(
+            widgets=[
+                SpinBox(name="amount", min=1, max=10_000_000, value=30),
+                ComboBox(name="unit", choices=_BUDGETS, value="--minutes"),
+            ],
+            layout="horizontal",
+            labels=False,
+        )
+        budget.margins = (0, 0, 0, 0)
+        form.add(
+            "budget",
+            "Train for",
+            budget,
+            "How long to train. The schedule is fitted to this, so more is slower and better.",
+        )
+        self.add_run_fields(form)
+
+    def order(self) -> Order:
+        """Turn the fields into an order."""
+        dataset = checks.folder_of_cases("dataset", self.form.value("dataset"))
+        arguments = ["finetune", dataset, "--task", self.form.value("task")]
+        if self.form.value("start") == "none":
+            arguments += ["--init", "none", "--network", self.form.value("network")]
+        else:
+            arguments += ["--init", checks.model("model", self.form.value("model"))]
+        folder = checks.new_run_folder("run", self.form.value("run"))
+        budget = self.form.field("budget")
+        arguments += [budget["unit"].value, str(budget["amount"].value), "--run", str(folder)]
+        arguments += checks.more_settings("more", self.form.value("more"))
+        return Order(self.title, arguments, folder)
+
+    def _show_start(self) -> None:
+        scratch = self.form.value("start") == "none"
+        self.form.show_row("model", not scratch)
+        self.form.show_row("network", scratch)

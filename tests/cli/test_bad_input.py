@@ -1,0 +1,126 @@
+"""A user's mistake gets a sentence and exit status 2; finished work stays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import unimiss as engine
+from unimiss.cli import main
+
+
+@pytest.fixture
+def call(capsys):
+    """Run the command line in this process; give its exit status and what it said on stderr."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        return ended.value.code or 0, capsys.readouterr().err
+
+    return run
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """A minimal volume and mask that can be read."""
+    image = engine.Image(
+        np.arange(4096, dtype=np.int16).reshape(1, 16, 16, 16), engine.Geometry.from_spacing((16, 16, 16))
+    )
+    for name in ("a", "b"):
+        engine.write(image, tmp_path / "set" / "images" / f"{name}.nii.gz")
+        mask = image.with_array((image.array > 2000).astype(np.uint8))
+        engine.write(mask, tmp_path / "set" / "masks" / f"{name}.nii.gz")
+    return tmp_path / "set"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("pretrain", "--run", "r"),
+        ("pretrain", "--images", "missing", "--run", "r"),
+        ("pretrain", "--volumes", ".", "--run", "r"),
+        ("pretrain", "--images", ".", "--run", "r", "--steps", "0"),
+        ("pretrain", "--images", ".", "--run", "r", "--set", "surprise=1"),
+        ("pretrain", "--images", ".", "--run", "r", "--set", "nonsense"),
+        ("pretrain", "--images", ".", "--run", "r", "--config", "missing.yaml"),
+        ("pretrain", "--run", "r", "--resume"),
+        ("finetune", "missing", "--run", "r"),
+        ("finetune", ".", "--run", "r"),
+        ("finetune", ".", "--run", "r", "--init", "missing"),
+        ("finetune", ".", "--run", "r", "--task", "singing"),
+        ("finetune", ".", "--run", "r", "--fold", "9"),
+        ("predict", "missing", "also-missing", "--output", "o"),
+        ("evaluate", "missing", "also-missing"),
+        ("info", "missing"),
+        ("info", "text.txt"),
+        ("info", "empty.nii.gz"),
+    ],
+)
+def test_a_mistake_is_answered_in_a_sentence(call, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text("no image")
+    (tmp_path / "empty.nii.gz").touch()
+    status, said = call(*arguments)
+    assert status == 2
+    assert said.startswith("unimiss: ")
+    assert "Traceback" not in said
+    assert not (tmp_path / "r" / "config.yaml").exists()
+
+
+@pytest.mark.parametrize("kind", ["truncated", "empty", "flat", "text"])
+def test_a_case_that_cannot_be_used_is_named(call, dataset, tmp_path, kind):
+    path = dataset / "images" / "a.nii.gz"
+    if kind == "flat":
+        engine.write(engine.Image(np.ones((1, 8, 8)), engine.Geometry.from_spacing((8, 8))), path)
+    else:
+        content = {"truncated": path.read_bytes()[:200], "empty": b"", "text": b"no image"}[kind]
+        path.write_bytes(content)
+    status, said = call("finetune", dataset, "--run", tmp_path / "run", "--steps", 1)
+    assert status == 2
+    assert "a.nii.gz" in said or "mixes" in said
+
+
+def test_a_run_folder_that_cannot_be_written_is_named(call, dataset, tmp_path):
+    (tmp_path / "file").touch()
+    status, said = call("finetune", dataset, "--run", tmp_path / "file" / "run", "--steps", 1)
+    assert status == 2
+    assert str(tmp_path / "file" / "run") in said
+
+
+def test_a_finished_run_is_not_overwritten(call, dataset, tmp_path):
+    tiny = ["--steps", 1, "--set", "patch=[16,32,32]", "--set", "batch_size=1"]
+    assert call("finetune", dataset, "--run", tmp_path / "run", *tiny)[0] == 0
+    before = (tmp_path / "run" / "checkpoints" / "last").read_bytes()
+    status, said = call("finetune", dataset, "--run", tmp_path / "run", *tiny)
+    assert status == 2
+    assert "--resume" in said
+    assert (tmp_path / "run" / "checkpoints" / "last").read_bytes() == before
+
+
+def test_a_mask_on_another_grid_is_named(call, dataset, tmp_path):
+    other = engine.Image(np.ones((1, 16, 16, 16), np.uint8), engine.Geometry.from_spacing((16, 16, 16), (2, 1, 1)))
+    for name in ("a", "b"):
+        engine.write(other, dataset / "masks" / f"{name}.nii.gz")
+    status, said = call("finetune", dataset, "--run", tmp_path / "run", "--steps", 1)
+    assert status == 2
+    assert "none of the 2 labelled cases" in said
+
+
+def test_a_full_disk_ends_a_training_with_a_sentence_and_keeps_the_last_checkpoint(run_on_full_disk, torsos):
+    code = f"""
+from unimiss.cli import main
+arguments = ["finetune", {str(torsos)!r}, "--run", "run", "--precision", "32-true",
+             "--set", "patch=[16,32,32]", "--set", "batch_size=1", "--set", "validations=1"]
+try:
+    main([*arguments, "--steps", "1"])
+except SystemExit as ended:
+    assert not ended.code
+fill_disk(1_000_000)
+open("run/stop", "w").close()
+main(["finetune", "--run", "run2", *arguments[1:2], "--steps", "2", *arguments[4:]])
+"""
+    done = run_on_full_disk(code)
+    assert done.returncode == 1, done.stderr
+    assert "could not be written" in done.stderr
+    assert "Traceback" not in done.stderr
