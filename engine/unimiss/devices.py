@@ -36,8 +36,6 @@ def make_fabric(devices: int = 1, nodes: int = 1, precision: Precision = "auto")
     from lightning_fabric import Fabric
     from lightning_fabric.strategies.ddp import DDPStrategy
 
-    # Gradients of a head that is still uniform square to denormal numbers, on which a CPU is 50 times slower.
-    torch.set_flush_denormal(True)
     for name in ("lightning.fabric", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning_fabric")

@@ -99,7 +99,9 @@ def test_a_finished_run_is_not_overwritten(call, dataset, tmp_path):
 
 
 def test_a_mask_on_another_grid_is_named(call, dataset, tmp_path):
-    other = engine.Image(np.ones((1, 16, 16, 16), np.uint8), engine.Geometry.from_spacing((16, 16, 16), (2, 1, 1)))
+    other = engine.Image(
+        np.ones((1, 16, 16, 16), np.uint8), engine.Geometry.from_spacing((16, 16, 16), (2, 1, 1))
+    )
     for name in ("a", "b"):
         engine.write(other, dataset / "masks" / f"{name}.nii.gz")
     status, said = call("finetune", dataset, "--run", tmp_path / "run", "--steps", 1)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from unimiss.data.cache import Cache
-from unimiss.data.views import picture_views, volume_views
 from unimiss.devices import versions
 from unimiss.errors import InputError, JobError
 from unimiss.models import Backbone, checkpoint
@@ -25,6 +24,7 @@ from unimiss.pretraining.config import PretrainConfig
 from unimiss.pretraining.head import ProjectionHead
 from unimiss.pretraining.objective import Learner, SelfDistillation, follow
 from unimiss.pretraining.prepare import Prepared
+from unimiss.pretraining.sampling import Batches, Views, collate
 from unimiss.pretraining.schedules import cosine
 from unimiss.runs.pace import Pace
 from unimiss.runs.writer import RunWriter
@@ -34,95 +34,6 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 _TOLERATED_BAD_STEPS = 3
-
-
-def dimension_at(step: int, config: PretrainConfig) -> tuple[int, int]:
-    """Return the dimension of a step, counted from 0, and the number of its epoch within that dimension.
-
-    2D and 3D take turns of `epochs_each` epochs, 2D first.
-    """
-    turns = {
-        d: config.epochs_each * known(epoch)
-        for d, epoch, given in ((2, config.epoch_2d, config.images), (3, config.epoch_3d, config.volumes))
-        if given
-    }
-    cycle, place = divmod(step, sum(turns.values()))
-    for d, length in turns.items():
-        if place < length:
-            per_epoch = length // config.epochs_each
-            return d, cycle * config.epochs_each + place // per_epoch
-        place -= length
-    raise AssertionError("a place within the cycle belongs to one of its turns")
-
-
-class Views(Dataset[Tensor]):
-    """Views by (step, slot): a pure function of the seed, so that any process can make any of them.
-
-    Parameters
-    ----------
-    config : PretrainConfig
-        Resolved.
-    images, volumes : list of Prepared
-        In the cache.
-    cache : Cache
-        Where they lie.
-    """
-
-    def __init__(
-        self, config: PretrainConfig, images: list[Prepared], volumes: list[Prepared], cache: Cache
-    ) -> None:
-        self.config = config
-        self.cases = {2: images, 3: volumes}
-        self.cache = cache
-
-    def __getitem__(self, place: tuple[int, int]) -> Tensor:
-        """Both views of one image, (2, 3, height, width) or (2, 1, depth, height, width)."""
-        step, slot = place
-        dimension = dimension_at(step, self.config)[0]
-        case = self.cases[dimension][self._drawn(step, slot, dimension)]
-        array = self.cache.open(case.key, "image")
-        rng = np.random.default_rng((self.config.seed, step, slot))
-        if dimension == 2:
-            views = picture_views(array, known(self.config.size_2d), rng)
-        else:
-            views = volume_views(array, known(self.config.size_3d), rng)
-        return torch.from_numpy(np.stack(views))
-
-    def _drawn(self, step: int, slot: int, dimension: int) -> int:
-        """Index of a case: each pass over the images is a new shuffle of all of them."""
-        batch = known(self.config.batch_2d if dimension == 2 else self.config.batch_3d)
-        place = steps_before(step, dimension, self.config) * batch + slot
-        count = len(self.cases[dimension])
-        shuffle = np.random.default_rng((self.config.seed, dimension, place // count))
-        return int(shuffle.permutation(count)[place % count])
-
-
-def steps_before(step: int, dimension: int, config: PretrainConfig) -> int:
-    """How many of the first `step` steps are of a dimension."""
-    turn_2d = config.epochs_each * known(config.epoch_2d) if config.images else 0
-    turn_3d = config.epochs_each * known(config.epoch_3d) if config.volumes else 0
-    cycles, place = divmod(step, turn_2d + turn_3d)
-    if dimension == 2:
-        return cycles * turn_2d + min(place, turn_2d)
-    return cycles * turn_3d + max(0, place - turn_2d)
-
-
-class _Batches:
-    """The places of each step's images, this process's share of them."""
-
-    def __init__(self, config: PretrainConfig, start: int, rank: int, world: int) -> None:
-        self.config, self.start, self.rank, self.world = config, start, rank, world
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for step in range(self.start, known(self.config.steps)):
-            dimension = dimension_at(step, self.config)[0]
-            batch = known(self.config.batch_2d if dimension == 2 else self.config.batch_3d)
-            yield [(step, slot) for slot in range(self.rank, batch, self.world)]
-
-
-def _collate(samples: list[Tensor]) -> Tensor:
-    """All first views, then all second ones."""
-    return torch.stack(samples, dim=1).flatten(0, 1)
 
 
 class Pretraining:
@@ -270,6 +181,7 @@ def train(
     JobError
         The loss was not finite several times in a row.
     """
+    _refuse_uneven(config, fabric.world_size)
     training = Pretraining(config, fabric)
     if training.transferred is not None:
         writer.event("progress", done=0.0, stage=f"weights: {training.transferred}")
@@ -280,8 +192,8 @@ def train(
         writer.forget_after(start)
     steps, every = known(config.steps), known(config.checkpoint_every)
     views = Views(config, images, volumes, cache)
-    batches: Any = _Batches(config, start, fabric.global_rank, fabric.world_size)
-    loader = DataLoader(views, batch_sampler=batches, collate_fn=_collate, num_workers=known(config.workers))
+    batches: Any = Batches(config, start, fabric.global_rank, fabric.world_size)
+    loader = DataLoader(views, batch_sampler=batches, collate_fn=collate, num_workers=known(config.workers))
     pace, bad = Pace(start, steps), 0
     waiting = time.perf_counter()
     for step, batch in enumerate(loader, start):
@@ -312,6 +224,16 @@ def train(
         if stopping and done < steps:
             return False
     return True
+
+
+def _refuse_uneven(config: PretrainConfig, processes: int) -> None:
+    batches = {
+        "batch_2d": config.batch_2d if config.images else 0,
+        "batch_3d": config.batch_3d if config.volumes else 0,
+    }
+    for name, batch in batches.items():
+        if known(batch) % processes:
+            raise InputError(f"{name} = {batch} cannot be shared by {processes} processes; take a multiple")
 
 
 def _save(training: Pretraining, writer: RunWriter, step: int, provenance: Mapping[str, Any]) -> None:
