@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from napari_unimiss.layers import image_layers, mask_layer_for
+from napari_unimiss.layers import image_layers, mask_layers
 from napari_unimiss.reader import class_names
 from unimiss.errors import UnimissError
 from unimiss.io import read
@@ -29,10 +30,10 @@ def show(image: Path, mask: Path, picture: Path | None) -> None:
 
     viewer = napari.Viewer(title=f"{image.name}: predicted. Research use only; not a medical device")
     for data in image_layers(read(image), image.name, image):
-        layer = viewer.add_layer(Layer.create(*data))
+        viewer.add_layer(Layer.create(*data))
     found = read(mask)
-    named = found.with_array(found.array, class_names(mask, found))
-    labels = viewer.add_layer(mask_layer_for(layer, named, mask.name))
+    named = replace(found, labels=class_names(mask, found))
+    labels = viewer.add_layer(Layer.create(*mask_layers(named, f"{mask.name} mask", mask)[0]))
     labels.opacity = 0.5
     if viewer.dims.ndim == 3:
         fullest = int(np.argmax((labels.data > 0).sum(axis=(1, 2))))

@@ -40,7 +40,9 @@ class Display:
     def __call__(self, event: dict[str, Any]) -> None:
         """Show one event."""
         kind = event["kind"]
-        if kind == "metrics":
+        if kind == "started":
+            self._loss = ""
+        elif kind == "metrics":
             self._metrics(event)
         elif kind == "progress":
             self._progress(event)

@@ -12,7 +12,6 @@ from rich.table import Table
 
 from unimiss.errors import Stopped
 
-
 _SHOWN_PROBLEMS = 5
 
 

@@ -32,7 +32,7 @@ def steps_before(step: int, dimension: int, config: PretrainConfig) -> int:
 
 
 def _turns(config: PretrainConfig) -> tuple[int, int]:
-    """Steps that each dimension is trained for before the other one has its turn."""
+    """Return the steps that each dimension is trained for before the other one has its turn."""
     steps_2d = config.epochs_each * known(config.epoch_2d) if config.images else 0
     steps_3d = config.epochs_each * known(config.epoch_3d) if config.volumes else 0
     return steps_2d, steps_3d
