@@ -15,8 +15,10 @@ from unimiss.data.patches import class_points
 from unimiss.data.preprocessing import BY_PERCENTILE, HOUNSFIELD, Intensity, Preprocessing, is_ct
 from unimiss.errors import InputError
 from unimiss.finetuning.config import FinetuneConfig
-from unimiss.io import read
+from unimiss.geometry import Geometry
+from unimiss.io import Image, read
 from unimiss.io.probe import probe
+from unimiss.settings import known
 
 _NATIVE_PLANE = 96  # MiT's grids are a quarter of the image's: smaller images are enlarged, to twice at most
 _PATCH_VOXELS = {"cpu": 32 * 96 * 96, "cuda": 48 * 192 * 192}
@@ -44,7 +46,7 @@ class PreparedCase:
 
 def resolve_grid(config: FinetuneConfig, cases: Sequence[Case]) -> FinetuneConfig:
     """Choose voxel size, patch and batch from the headers of the images."""
-    geometries = [probe(case.image) for case in cases]
+    geometries = _grids(cases)
     dimensions = {geometry.ndim for geometry in geometries}
     if len(dimensions) != 1:
         raise InputError(f"{config.dataset} mixes volumes and flat images; put them into two data sets")
@@ -65,6 +67,18 @@ def resolve_grid(config: FinetuneConfig, cases: Sequence[Case]) -> FinetuneConfi
         values["batch_size"] = 2
     auto = {name: value for name, value in values.items() if getattr(config, name) == "auto"}
     return FinetuneConfig.build({**config.model_dump(), **auto})
+
+
+def _grids(cases: Sequence[Case]) -> list[Geometry]:
+    found = []
+    for case in cases:
+        try:
+            found.append(probe(case.image))
+        except InputError:
+            continue  # `prepare_cases` names it
+    if not found:
+        raise InputError(f"none of the {len(cases)} images can be read, first {cases[0].image}")
+    return found
 
 
 def fit_patch(grid: Sequence[float], limit: int) -> tuple[int, ...]:
@@ -98,14 +112,16 @@ def prepare_cases(
         For the checkpoint: its intensity, applied to what the cache holds, gives the network's input. CT is
         stored in Hounsfield units, everything else is stored already scaled.
     """
-    storing = _storing(cases, config)
+    first, image = _first_readable(cases)
+    storing = _storing(image, config)
     recipe = f"finetune|{storing.model_dump_json()}|{sorted(labels)}"
     prepared = []
     for i, case in enumerate(cases):
         try:
             files = (case.image, case.label) if case.label else (case.image,)
             key = cache_key(files, recipe)
-            cache.ensure(key, lambda case=case: _prepare(case, storing, labels))  # type: ignore[misc]
+            opened = image if case is first else None  # not decoded a second time
+            cache.ensure(key, lambda c=case, o=opened: _prepare(c, o, storing, labels))  # type: ignore[misc]
             prepared.append(PreparedCase(case, key))
         except InputError as error:
             warn(f"left out: {error}")
@@ -133,23 +149,26 @@ def fit_intensity(storing: Preprocessing, training: Sequence[PreparedCase], cach
     return storing.model_copy(update={"intensity": fitted})
 
 
-def _storing(cases: Sequence[Case], config: FinetuneConfig) -> Preprocessing:
-    """How the cache stores cases, decided by the first image that can be read."""
+def _first_readable(cases: Sequence[Case]) -> tuple[Case, Image]:
     for case in cases:
         try:
-            image = read(case.image)
+            return case, read(case.image)
         except InputError:
             continue  # `prepare_cases` names it
-        if image.geometry.ndim == 2:
-            patch = config.patch
-            return Preprocessing(size=(patch[0], patch[1]), intensity=BY_PERCENTILE, channels=3)
-        intensity = HOUNSFIELD if is_ct(image) else BY_PERCENTILE
-        return Preprocessing(spacing=config.spacing, intensity=intensity, channels=image.channels)
     raise InputError(f"none of the {len(cases)} images can be read, first {cases[0].image}")
 
 
-def _prepare(case: Case, storing: Preprocessing, labels: dict[int, str]) -> Arrays:
-    image = read(case.image)
+def _storing(image: Image, config: FinetuneConfig) -> Preprocessing:
+    """How the cache stores cases that are like `image`."""
+    if image.geometry.ndim == 2:
+        height, width = known(config.patch)[:2]
+        return Preprocessing(size=(height, width), intensity=BY_PERCENTILE, channels=3)
+    intensity = HOUNSFIELD if is_ct(image) else BY_PERCENTILE
+    return Preprocessing(spacing=known(config.spacing), intensity=intensity, channels=image.channels)
+
+
+def _prepare(case: Case, opened: Image | None, storing: Preprocessing, labels: dict[int, str]) -> Arrays:
+    image = opened or read(case.image)
     assert case.label is not None
     label = read(case.label)
     difference = image.geometry.difference(label.geometry)

@@ -97,7 +97,10 @@ def _finetune(config: FinetuneConfig, writer: RunWriter, fabric: Fabric) -> bool
     training = [item for item in prepared if item.case in set(splits["training"])]
     validation = [item for item in prepared if item.case in set(splits["validation"])]
     if not training or not validation:
-        raise InputError(f"{config.dataset}: training and validation need one usable case each")
+        raise InputError(
+            f"{config.dataset}: training and validation need one usable case each; "
+            f"{len(used) - len(prepared)} of {len(used)} cases were left out"
+        )
     material = Material(training, validation, labels, fit_intensity(storing, training, cache))
     torch.manual_seed(config.seed)
     network = SegmentationNetwork(

@@ -126,5 +126,10 @@ def _settings(image: Image, spacing: tuple[float, float, float] | None) -> Prepr
     scale = min(1.0, _LARGEST_PICTURE / longest)
     height, width = (max(1, round(n * scale)) for n in image.geometry.shape)
     return Preprocessing(
-        size=(height, width), intensity=BY_PERCENTILE, channels=3 if image.channels == 3 else 1
+        size=(height, width), intensity=BY_PERCENTILE, channels=3 if _is_coloured(image) else 1
     )
+
+
+def _is_coloured(image: Image) -> bool:
+    """Whether the three channels differ: many radiographs are stored as colour pictures."""
+    return image.channels == 3 and not all((image.array[0] == channel).all() for channel in image.array[1:])
