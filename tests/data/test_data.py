@@ -58,6 +58,14 @@ def test_a_list_of_paths_is_read_relative_to_itself(tmp_path):
         find_images([tmp_path / "list.txt"])
 
 
+def test_masks_of_a_data_set_are_no_images(tmp_path):
+    for name in ("imagesTr/a.nii.gz", "imagesTs/b.nii.gz", "labelsTr/a.nii.gz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [path.name for path in find_images([tmp_path])] == ["a.nii.gz", "b.nii.gz"]
+    assert len(find_images([tmp_path / "labelsTr"])) == 1
+
+
 @pytest.mark.parametrize("style", ["decathlon", "nnunet"])
 def test_label_names_are_read_in_both_styles(tmp_path, style):
     labels = {"0": "background", "5": "x"} if style == "decathlon" else {"background": 0, "x": 5}

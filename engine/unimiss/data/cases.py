@@ -16,6 +16,8 @@ _PATIENT_PATTERNS = (
     re.compile(r"^(sub-[A-Za-z0-9]+)(_|$)"),  # BIDS
 )
 
+LABEL_FOLDERS = frozenset({"labelsTr", "labelsTs", "labels", "masks"})
+
 
 @dataclass(frozen=True)
 class Case:
@@ -63,7 +65,9 @@ def fold_of(patients: Sequence[str], folds: int) -> dict[str, int]:
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:
-    """Collect image files from files, folders (searched deeply) and text lists with one path a line.
+    """Collect image files from files, folders and text lists with one path a line.
+
+    Folders are searched deeply; masks of data sets in them (in `LABEL_FOLDERS`) are no images.
 
     Raises
     ------
@@ -73,7 +77,7 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if suffix_of(p) and not p.name.startswith("."))
+            inside = sorted(p for p in path.rglob("*") if _is_image_in(p, path))
             if not inside:
                 raise InputError(f"{path}: no image in this folder (looked for {', '.join(IMAGE_SUFFIXES)})")
             found += inside
@@ -86,6 +90,12 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
         else:
             raise InputError(f"{path} is neither an image, a folder nor a text list of paths")
     return list(dict.fromkeys(found))
+
+
+def _is_image_in(path: Path, folder: Path) -> bool:
+    """Whether a file is an image and not one of a data set's masks, by the folder that it lies in."""
+    below = path.relative_to(folder).parts
+    return bool(suffix_of(path)) and not path.name.startswith(".") and LABEL_FOLDERS.isdisjoint(below[:-1])
 
 
 def _listed(path: Path) -> list[Path]:
