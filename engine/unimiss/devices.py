@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 import warnings
+from collections.abc import Iterable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Literal
 
@@ -50,6 +51,18 @@ def make_fabric(devices: int = 1, nodes: int = 1, precision: Precision = "auto")
         reason = str(error).splitlines()[0]
         raise InputError(f"devices={devices}, nodes={nodes}, precision={resolved}: {reason}") from error
     return fabric
+
+
+def refuse_uneven(batch: int | str, processes: int) -> None:
+    """Say that a batch cannot be shared evenly, which the mean over processes relies on."""
+    if isinstance(batch, int) and batch % processes:
+        raise InputError(f"a batch of {batch} cannot be shared by {processes} processes; take a multiple")
+
+
+def gradients_are_finite(parameters: Iterable[torch.nn.Parameter]) -> bool:
+    """Whether no gradient holds an infinity or a NaN, which one step would spread to all weights."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    return bool(torch.stack(torch._foreach_norm(gradients)).isfinite().all()) if gradients else True
 
 
 def best_device() -> torch.device:

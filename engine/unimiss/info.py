@@ -78,7 +78,7 @@ def _dataset(path: Path) -> Lines:
 def _model(path: Path) -> Lines:
     from unimiss.models.checkpoint import Checkpoint
 
-    saved = Checkpoint.load(path)
+    saved = Checkpoint.load(path, "network.")
     description = saved.description
     sizes = ", ".join(" x ".join(map(str, size)) for size in description.native.values())
     weights = sum(tensor.numel() for tensor in saved.part("network").values())

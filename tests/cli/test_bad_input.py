@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 import unimiss as engine
 from unimiss.cli import main
+from unimiss.runs import Run
 
 
 @pytest.fixture
@@ -115,6 +118,7 @@ def test_a_mask_on_another_grid_is_named(call, dataset, tmp_path):
 def test_a_full_disk_ends_a_training_with_a_sentence_and_keeps_the_last_checkpoint(run_on_full_disk, torsos):
     code = f"""
 from unimiss.cli import main
+from unimiss.runs import Run
 arguments = ["finetune", {str(torsos)!r}, "--run", "run", "--precision", "32-true",
              "--set", "patch=[16,32,32]", "--set", "batch_size=1", "--set", "validations=1"]
 try:
@@ -129,3 +133,55 @@ main(["finetune", "--run", "run2", *arguments[1:2], "--steps", "2", *arguments[4
     assert done.returncode == 1, done.stderr
     assert "could not be written" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_failed_first_attempt_does_not_occupy_the_run_folder(call, dataset, tmp_path):
+    volumes = dataset / "images"
+    assert call("pretrain", "--images", volumes, "--run", tmp_path / "run", "--steps", 1)[0] == 2
+    status, said = call("pretrain", "--volumes", tmp_path / "missing", "--run", tmp_path / "run")
+    assert status == 2
+    assert "already holds a run" not in said
+
+
+def test_resuming_changes_what_may_change_and_refuses_the_rest(call, dataset, tmp_path):
+    tiny = ["--set", "patch=[16,32,32]", "--set", "batch_size=1", "--set", "validations=1"]
+    run = tmp_path / "run"
+    assert call("finetune", dataset, "--run", run, "--steps", 1, *tiny)[0] == 0
+    status, said = call("finetune", dataset, "--run", run, "--resume", "--seed", 5)
+    assert status == 2
+    assert "keeps its seed" in said
+    again = ["--resume", "--steps", 2, "--set", "lr=0.00001"]
+    assert call("finetune", dataset, "--run", run, *again, *tiny)[0] == 0
+    metrics = Run(run).metrics()
+    assert [entry["step"] for entry in metrics] == [1, 2]
+    assert metrics[-1]["lr"] <= 1e-5
+
+
+def test_broken_masks_and_missing_cases_are_left_out_by_name(call, dataset, tmp_path):
+    listed = [
+        {"image": f"images/{n}.nii.gz", "label": f"masks/{n}.nii.gz"} for n in ("a", "b", "gone", "c", "d")
+    ]
+    for name in ("c", "d"):
+        for folder in ("images", "masks"):
+            source = dataset / folder / "a.nii.gz"
+            (dataset / folder / f"{name}.nii.gz").write_bytes(source.read_bytes())
+    broken = engine.read(dataset / "masks" / "c.nii.gz")
+    engine.write(
+        broken.with_array(np.full(broken.array.shape, np.nan, np.float32)), dataset / "masks" / "c.nii.gz"
+    )
+    (dataset / "dataset.json").write_text(
+        json.dumps({"labels": {"0": "background", "1": "x"}, "training": listed})
+    )
+    tiny = ["--steps", 1, "--set", "patch=[16,32,32]", "--set", "batch_size=1", "--set", "folds=2"]
+    status, said = call("finetune", dataset, "--run", tmp_path / "run", *tiny)
+    assert status == 0, said
+    assert "gone.nii.gz" in call.said
+    assert "c.nii.gz" in call.said
+
+
+@pytest.mark.parametrize("labels", [{"-1": "x"}, {"70000": "x"}, ["background", "x"], {"x": [1, 2]}])
+def test_label_tables_that_no_mask_can_hold_are_refused_before_training(call, dataset, tmp_path, labels):
+    (dataset / "dataset.json").write_text(json.dumps({"labels": labels}))
+    status, said = call("finetune", dataset, "--run", tmp_path / "run", "--steps", 1)
+    assert status == 2
+    assert "dataset.json" in said

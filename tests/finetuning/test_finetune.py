@@ -79,9 +79,12 @@ def test_one_bad_case_never_stops_the_others(unimiss, run, torsos, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "bad.nii.gz").write_bytes(source.read_bytes()[:500])
     (tmp_path / "in" / source.name).write_bytes(source.read_bytes())
+    far = engine.Geometry.from_spacing((24, 24, 12), (1e5, 1e5, 1e5))
+    engine.write(engine.Image(np.ones((1, 24, 24, 12), np.int16), far), tmp_path / "in" / "far.nii.gz")
     done = unimiss("predict", run.path, tmp_path / "in", "--output", tmp_path / "out")
     assert done.returncode == 1
     assert "bad.nii.gz" in done.stdout
+    assert "far.nii.gz" in done.stdout
     assert "Traceback" not in done.stderr
     assert (tmp_path / "out" / source.name).exists()
 

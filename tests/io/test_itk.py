@@ -138,3 +138,17 @@ def test_complex_values_are_refused(tmp_path: Path) -> None:
     sitk.WriteImage(sitk.Image([3, 3, 3], sitk.sitkComplexFloat32), str(tmp_path / "k.nrrd"))
     with pytest.raises(InputError, match=r"k\.nrrd: it holds complex64 values"):
         read(tmp_path / "k.nrrd")
+
+
+@pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
+def test_a_header_that_points_at_another_file_is_refused(tmp_path, suffix):
+    secret = tmp_path / "secret.bin"
+    secret.write_bytes(bytes(range(64)))
+    if suffix == ".mha":
+        text = "ObjectType = Image\nNDims = 3\nDimSize = 4 4 4\nElementType = MET_UCHAR\nElementDataFile = secret.bin\n"
+    else:
+        text = "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 4 4 4\nencoding: raw\ndata file: secret.bin\n\n"
+    path = tmp_path / f"detached{suffix}"
+    path.write_text(text)
+    with pytest.raises(InputError, match="another file"):
+        read(path)

@@ -47,6 +47,14 @@ def test_a_pickle_is_refused_and_nothing_in_it_runs(tmp_path, monkeypatch):
     "change",
     [
         {"native": {"2": [10**9, 10**9]}},
+        {"native": {"3": [4096, 4096, 4096]}},
+        {"native": {"2": [32, 32, 32]}},
+        {
+            "kind": "segmentation",
+            "native": {"2": [32, 32], "3": [16, 32, 32]},
+            "labels": {"0": "a", "1": "b"},
+        },
+        {"kind": "segmentation", "labels": {"-1": "a", "1": "b"}},
         {"network": "../../etc"},
         {"kind": "other"},
         {"surprise": 1},

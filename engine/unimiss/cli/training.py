@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from unimiss.errors import InputError
 from unimiss.runs import Run
 from unimiss.settings import load_yaml, parse_assignments
+
+if TYPE_CHECKING:
+    from unimiss.finetuning import FinetuneConfig
+    from unimiss.pretraining import PretrainConfig
 
 RunFolder = Annotated[Path, typer.Option("--run", help="Run folder, written to.")]
 Sets = Annotated[
@@ -28,6 +33,11 @@ Steps = Annotated[int | None, typer.Option(help="Optimisation steps.")]
 Every = Annotated[int | None, typer.Option(metavar="STEPS", help="Steps between checkpoints.")]
 
 
+_CHANGEABLE = frozenset(
+    {"checkpoint_every", "clip", "devices", "lr", "minutes", "nodes", "precision", "steps", "workers"}
+)
+
+
 def _settings(config: Path | None, sets: list[str], options: dict[str, Any]) -> dict[str, Any]:
     """Merge file, options and --set, the later the stronger; options that were not given are None."""
     values = load_yaml(config) if config is not None else {}
@@ -35,6 +45,27 @@ def _settings(config: Path | None, sets: list[str], options: dict[str, Any]) -> 
     if values.get("init") == "none":
         values["init"] = None
     return values | parse_assignments(sets)
+
+
+def _resumed(
+    run: Path, kind: type[PretrainConfig | FinetuneConfig], changes: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the run's own settings, with those changed that may change on the way."""
+    values = Run(run).config()
+    old = kind.build(values, str(Run(run).config_file))
+    new = kind.build(values | changes)
+    for name in changes:
+        if name not in _CHANGEABLE and _resolved(getattr(new, name)) != _resolved(getattr(old, name)):
+            raise InputError(
+                f"a resumed run keeps its {name}; what may change is {', '.join(sorted(_CHANGEABLE))}"
+            )
+    return values | changes
+
+
+def _resolved(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_resolved(item) for item in value]
+    return value.resolve() if isinstance(value, Path) else value
 
 
 def pretrain(
@@ -77,7 +108,9 @@ def pretrain(
         "precision": precision,
         "checkpoint_every": checkpoint_every,
     }
-    values = Run(run).config() if resume else _settings(config, set_, options)
+    values = _settings(config, set_, options)
+    if resume:
+        values = _resumed(run, PretrainConfig, values)
     with Display() as display:
         work(PretrainConfig.build(values), run, resume=resume, listener=display)
 
@@ -124,6 +157,8 @@ def finetune(
         "precision": precision,
         "checkpoint_every": checkpoint_every,
     }
-    values = Run(run).config() if resume else _settings(config, set_, options)
+    values = _settings(config, set_, options)
+    if resume:
+        values = _resumed(run, FinetuneConfig, values)
     with Display() as display:
         work(FinetuneConfig.build(values), run, resume=resume, listener=display)

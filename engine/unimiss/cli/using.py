@@ -81,9 +81,9 @@ def evaluate(
     from unimiss.runs import atomic
 
     report = evaluate_folder(predictions, references)
+    print_report(report)
     if json is not None:
         atomic.write_json(json, report.to_json())
-    print_report(report)
 
 
 def info(path: Annotated[Path, typer.Argument(help="Image, data set, run folder or model.")]) -> None:
@@ -134,7 +134,8 @@ def doctor() -> None:
 
 def print_report(report: Any) -> None:
     """Print the scores of each class and their mean, and what was left out."""
-    table = Table("class", "cases", "Dice", "IoU", "HD95 mm")
+    units = report.cases[0].units if len({case.units for case in report.cases}) == 1 else "mm or pixel"
+    table = Table("class", "cases", "Dice", "IoU", f"HD95 {units}")
     for row in report.summary():
         table.add_row(*row)
     console = _console()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import blosc2
 import numpy as np
 import platformdirs
+import psutil
 from numpy.typing import NDArray
 
 from unimiss.errors import InputError, JobError
@@ -62,6 +64,7 @@ class Cache:
         final = self.folder / key
         if final.exists():
             return False
+        self._remove_parts(key)
         arrays = make()
         temporary = self.folder / f".{key}.{os.getpid()}.part"
         try:
@@ -76,11 +79,14 @@ class Cache:
                 f"the cache {self.folder} could not be written ({error}); free space or set UNIMISS_CACHE"
             ) from error
         finally:
-            if temporary.exists():
-                for file in temporary.iterdir():
-                    file.unlink()
-                temporary.rmdir()
+            shutil.rmtree(temporary, ignore_errors=True)
         return True
+
+    def _remove_parts(self, key: str) -> None:
+        """Remove what killed processes left half made of a case."""
+        for part in self.folder.glob(f".{key}.*.part"):
+            if not psutil.pid_exists(int(part.name.split(".")[2])):
+                shutil.rmtree(part, ignore_errors=True)
 
     def open(self, key: str, name: str) -> blosc2.NDArray:
         """Return a stored array, read when it is indexed."""

@@ -14,6 +14,7 @@ from unimiss.io import IMAGE_SUFFIXES, suffix_of
 _PATIENT_PATTERNS = (
     re.compile(r"^(\d{8})_\d{3}$"),  # NIH ChestX-ray: patient_follow-up
     re.compile(r"^(sub-[A-Za-z0-9]+)(_|$)"),  # BIDS
+    re.compile(r"^(.+)_000\d$"),  # nnU-Net: case_channel
 )
 
 LABEL_FOLDERS = frozenset({"labelsTr", "labelsTs", "labels", "masks"})
@@ -43,7 +44,7 @@ def stem(path: Path) -> str:
 
 
 def patient_of(path: Path) -> str:
-    """Patient by the naming of NIH ChestX-ray and BIDS files, else the file's stem."""
+    """Patient by the naming of NIH ChestX-ray, BIDS and nnU-Net files, else the file's stem."""
     name = stem(path)
     matches = (pattern.match(name) for pattern in _PATIENT_PATTERNS)
     return next((match[1] for match in matches if match), name)

@@ -11,9 +11,11 @@ import numpy as np
 
 from unimiss.data.cases import Case, find_images, stem
 from unimiss.errors import InputError
-from unimiss.io import read, suffix_of
+from unimiss.io import Image, read, suffix_of
 
 _IMAGE_FOLDERS = ("imagesTr", "images")
+_HIGHEST = 65535
+_MOST_CLASSES = 255
 _LABEL_FOLDERS = ("labelsTr", "masks", "labels")
 
 
@@ -59,12 +61,52 @@ def read_dataset(folder: Path) -> Dataset:
 
 
 def find_label_values(cases: tuple[Case, ...]) -> dict[int, str]:
-    """Look into up to twenty masks for the values they hold; names are the numbers."""
+    """Look into all masks for the values they hold; names are the numbers.
+
+    Raises
+    ------
+    InputError
+        There are more values than a mask has classes: these are images.
+    """
     values: set[int] = {0}
-    for case in cases[:20]:
-        if case.label is not None:
-            values |= {int(value) for value in np.unique(read(case.label).array)}
-    return {value: "background" if value == 0 else str(value) for value in sorted(values)}
+    for case in cases:
+        if case.label is None:
+            continue
+        try:
+            values |= mask_values(read(case.label))
+        except InputError:
+            continue  # preparing the case names it
+    return _checked({value: str(value) for value in values}, "the masks")
+
+
+def mask_values(mask: Image) -> set[int]:
+    """Return the label values of a mask.
+
+    Raises
+    ------
+    InputError
+        It holds something other than whole numbers from 0 to 65535.
+    """
+    found = np.unique(mask.array)
+    if (
+        not np.isfinite(found).all()
+        or (found != np.rint(found)).any()
+        or found[0] < 0
+        or found[-1] > _HIGHEST
+    ):
+        path = mask.provenance.path if mask.provenance else None
+        raise InputError(f"{path or 'the mask'} is no mask: it needs whole numbers from 0 to {_HIGHEST}")
+    return {int(value) for value in found}
+
+
+def _checked(labels: dict[int, str], source: object) -> dict[int, str]:
+    """Sort labels, background first, and refuse what a mask cannot hold."""
+    wrong = [value for value in labels if not 0 <= value <= _HIGHEST]
+    if wrong:
+        raise InputError(f"{source}: label values go from 0 to {_HIGHEST}, found {wrong[0]}")
+    if len(labels) > _MOST_CLASSES:
+        raise InputError(f"{source}: {len(labels)} label values are more than {_MOST_CLASSES} classes")
+    return dict(sorted({0: "background", **labels}.items()))
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -79,8 +121,10 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _labels(path: Path, meta: dict[str, Any]) -> dict[int, str] | None:
     entries = meta.get("labels")
-    if not isinstance(entries, dict) or not entries:
+    if entries is None:
         return None
+    if not isinstance(entries, dict) or not entries:
+        raise InputError(f"{path}: 'labels' must map values to names, or names to values")
     try:
         if all(str(key).lstrip("-").isdigit() for key in entries):  # Decathlon: value to name
             labels = {int(key): str(name) for key, name in entries.items()}
@@ -88,7 +132,7 @@ def _labels(path: Path, meta: dict[str, Any]) -> dict[int, str] | None:
             labels = {int(value): str(name) for name, value in entries.items()}
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: 'labels' must map values to names or names to single values") from error
-    return dict(sorted({0: "background", **labels}.items()))
+    return _checked(labels, path)
 
 
 def _listed(folder: Path, entries: list[Any]) -> list[Case]:
@@ -96,15 +140,12 @@ def _listed(folder: Path, entries: list[Any]) -> list[Case]:
     for entry in entries:
         if not isinstance(entry, dict) or not {"image", "label"} <= entry.keys():
             raise InputError(f"{folder / 'dataset.json'}: each entry of 'training' needs 'image' and 'label'")
-        case = Case(folder / str(entry["image"]), folder / str(entry["label"]))
-        missing = next((p for p in (case.image, case.label) if p and not p.exists()), None)
-        if missing is None:
-            cases.append(case)
-    if not cases:
+        cases.append(Case(folder / str(entry["image"]), folder / str(entry["label"])))
+    if not any(case.image.exists() for case in cases):
         raise InputError(
-            f"{folder / 'dataset.json'} names {len(entries)} cases, and none of their files exists"
+            f"{folder / 'dataset.json'} names {len(cases)} cases, and none of their files exists"
         )
-    return cases
+    return cases  # preparing them names those that are missing
 
 
 def _matched(folder: Path) -> list[Case]:
@@ -117,6 +158,8 @@ def _matched(folder: Path) -> list[Case]:
     by_name = {stem(path): path for path in sorted(masks.iterdir()) if suffix_of(path)}
     cases = []
     for image in find_images([images]):
+        if stem(image).endswith("_0001") and image.with_name(image.name.replace("_0001", "_0000")).exists():
+            raise InputError(f"{folder} has several modalities a case ({image.name}); one can be used")
         mask = by_name.get(stem(image)) or by_name.get(stem(image).removesuffix("_0000"))  # nnU-Net's channel
         if mask is not None:
             cases.append(Case(image, mask))

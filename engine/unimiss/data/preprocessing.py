@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from pydantic import Field
+from scipy.ndimage import gaussian_filter1d
 
 from unimiss.errors import InputError
 from unimiss.io import Image
 from unimiss.settings import Settings
 
+_MOST_VOXELS = 2**30  # a whole body at 1 mm has a quarter of it
+_LEAST_SMOOTHING = 0.1  # voxels; less changes nothing that can be seen
 _CT_BELOW = -150.0  # air in Hounsfield units; no other modality has such values
+
+
+Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Pixels = Annotated[int, Field(gt=0, le=16384)]
 
 
 class Intensity(Settings):
@@ -70,10 +79,10 @@ class Preprocessing(Settings):
         Channels of the network's input; one grey channel is repeated where it needs more.
     """
 
-    spacing: tuple[float, float, float] | None = None
-    size: tuple[int, int] | None = None
+    spacing: tuple[Millimetres, Millimetres, Millimetres] | None = None
+    size: tuple[Pixels, Pixels] | None = None
     intensity: Intensity
-    channels: int = 1
+    channels: Annotated[int, Field(gt=0, le=64)] = 1
 
     @property
     def dimension(self) -> int:
@@ -85,7 +94,11 @@ class Preprocessing(Settings):
         if self.spacing is None:
             return self.size or image.geometry.shape
         extent = np.multiply(image.geometry.shape, image.geometry.spacing)
-        return tuple(max(1, int(n)) for n in np.rint(extent / self.spacing))
+        grid = tuple(max(1, int(n)) for n in np.rint(extent / self.spacing))
+        if math.prod(grid) > _MOST_VOXELS:
+            size = " x ".join(f"{n:.0f}" for n in extent)
+            raise InputError(f"{_name(image)} would be {size} mm large; its spacing must be wrong")
+        return grid
 
     def prepare(self, image: Image) -> NDArray[np.float32]:
         """Resample an image and scale it: (channels, *grid).
@@ -93,9 +106,13 @@ class Preprocessing(Settings):
         Raises
         ------
         InputError
-            The image has another number of axes or channels than the network.
+            The image has another number of axes or channels than the network, or too many voxels.
         """
-        return self.intensity.apply(_resample(_finite(self._channels(image)), self.grid(image)))
+        array, grid = _finite(self._channels(image)), self.grid(image)
+        try:
+            return self.intensity.apply(_resample(array, grid))
+        except (MemoryError, RuntimeError) as error:  # torch reports a lack of memory as RuntimeError
+            raise InputError(f"{_name(image)} cannot be resampled to {grid} voxels: {error}") from error
 
     def prepare_labels(self, labels: Image, values: list[int]) -> NDArray[np.uint8]:
         """Class indices (1, *grid) of a label image: the place of each value in `values`; others become 0."""
@@ -138,14 +155,19 @@ def _finite(array: NDArray[np.generic]) -> NDArray[np.float32]:
 
 
 def _resample(array: NDArray[np.float32], grid: tuple[int, ...]) -> NDArray[np.float32]:
-    """Resize (C, *shape) to (C, *grid) over the same extent, smoothed before it is made coarser."""
+    """Resize (C, *shape) to (C, *grid) over the same extent, smoothing `array` in place if it gets coarser.
+
+    The smoothing is scikit-image's: a Gaussian of half the excess of old voxels over new ones.
+    """
     if array.shape[1:] == grid:
         return array
-    from monai.transforms import Resize
-
+    for axis, (old, new) in enumerate(zip(array.shape[1:], grid, strict=True), start=1):
+        sigma = (old / new - 1) / 2
+        if sigma > _LEAST_SMOOTHING:
+            gaussian_filter1d(array, sigma, axis=axis, output=array, mode="nearest")
     mode = "bilinear" if len(grid) == 2 else "trilinear"
-    resized = Resize(grid, mode=mode, anti_aliasing=True)(torch.from_numpy(array))
-    return np.asarray(torch.as_tensor(resized).numpy(), dtype=np.float32)
+    resized = F.interpolate(torch.from_numpy(array)[None], size=grid, mode=mode, align_corners=False)
+    return np.asarray(resized[0].numpy())
 
 
 def _name(image: Image) -> str:

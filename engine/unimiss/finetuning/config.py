@@ -13,7 +13,8 @@ from unimiss.settings import Auto, Settings
 
 Positive = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
-Patch = tuple[Positive, Positive] | tuple[Positive, Positive, Positive]
+Plane = Annotated[int, Field(ge=16)]
+Patch = tuple[Plane, Plane] | tuple[Annotated[int, Field(ge=2)], Plane, Plane]
 
 
 class FinetuneConfig(Settings):
@@ -76,7 +77,7 @@ class FinetuneConfig(Settings):
     mirror: bool = False
     validations: Annotated[int, Field(ge=1)] = 5
     validation_cases: Positive = 12
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     devices: Positive = 1
     nodes: Positive = 1
     precision: Precision = "auto"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from unimiss.data.augment import augment
 from unimiss.data.cache import Cache
 from unimiss.data.patches import cut_patch, draw_start
 from unimiss.data.preprocessing import Preprocessing
-from unimiss.devices import resolve_precision
+from unimiss.devices import gradients_are_finite, resolve_precision
 from unimiss.errors import InputError
 from unimiss.finetuning.config import FinetuneConfig
 from unimiss.finetuning.prepare import PreparedCase
@@ -86,6 +86,7 @@ class Finetuning:
         self.spacing = material.preprocessing.spacing or (1.0, 1.0)
         optimizer = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay)
         self.network = network
+        self._scales = resolve_precision(config.precision) == "16-mixed"
         self.wrapped, self.optimizer = fabric.setup(network, optimizer)
         loss = DiceCELoss(softmax=True, to_onehot_y=True, include_background=False, batch=True)
         weights = [weight / sum(_LEVEL_WEIGHTS) for weight in _LEVEL_WEIGHTS]
@@ -116,12 +117,16 @@ class Finetuning:
             self.fabric.clip_gradients(
                 self.wrapped, self.optimizer, max_norm=self.config.clip, error_if_nonfinite=False
             )
-            self.optimizer.step()
+            finite = gradients_are_finite(self.network.parameters())
+            if finite or self._scales:  # fp16's scaler leaves such a step out by itself, and learns from it
+                self.optimizer.step()
+            elif not finite:
+                value = float("nan")
         self.optimizer.zero_grad(set_to_none=True)
         return {"loss": value, "lr": lr}
 
-    def validate(self) -> dict[str, float]:
-        """Mean Dice over validation cases, and that of each class."""
+    def validate(self, progress: Callable[[float], None]) -> dict[str, float]:
+        """Mean Dice over validation cases, and that of each class; `progress` may raise to end it."""
         self.network.eval()
         return validate(
             self.network,
@@ -132,6 +137,7 @@ class Finetuning:
             self.patch,
             self.fabric.device,
             resolve_precision(self.config.precision),
+            progress,
         )
 
     def checkpoint(self, step: int, training: Mapping[str, Any], provenance: Mapping[str, Any]) -> Checkpoint:

@@ -11,6 +11,7 @@ import torch
 
 from unimiss.data.cache import Arrays, Cache, cache_key
 from unimiss.data.cases import Case
+from unimiss.data.datasets import mask_values
 from unimiss.data.patches import class_points
 from unimiss.data.preprocessing import BY_PERCENTILE, HOUNSFIELD, Intensity, Preprocessing, is_ct
 from unimiss.errors import InputError
@@ -44,8 +45,8 @@ class PreparedCase:
     key: str
 
 
-def resolve_grid(config: FinetuneConfig, cases: Sequence[Case]) -> FinetuneConfig:
-    """Choose voxel size, patch and batch from the headers of the images."""
+def resolve_grid(config: FinetuneConfig, cases: Sequence[Case], processes: int) -> FinetuneConfig:
+    """Choose voxel size, patch and a batch that `processes` share, from the headers of the images."""
     geometries = _grids(cases)
     dimensions = {geometry.ndim for geometry in geometries}
     if len(dimensions) != 1:
@@ -65,6 +66,10 @@ def resolve_grid(config: FinetuneConfig, cases: Sequence[Case]) -> FinetuneConfi
         values["spacing"] = tuple(float(round(v, 4)) for v in spacing)
         values["patch"] = fit_patch(extent / spacing, _PATCH_VOXELS["cuda" if gpu else "cpu"])
         values["batch_size"] = 2
+    values["batch_size"] = -(-values["batch_size"] // processes) * processes
+    dimension = max(dimensions)
+    if config.patch != "auto" and len(config.patch) != dimension:
+        raise InputError(f"patch = {list(config.patch)} does not fit: the images have {dimension} axes")
     auto = {name: value for name, value in values.items() if getattr(config, name) == "auto"}
     return FinetuneConfig.build({**config.model_dump(), **auto})
 
@@ -174,7 +179,7 @@ def _prepare(case: Case, opened: Image | None, storing: Preprocessing, labels: d
     difference = image.geometry.difference(label.geometry)
     if difference and not (image.geometry.ndim == 2 and image.geometry.shape == label.geometry.shape):
         raise InputError(f"{case.label} does not lie on its image {case.image.name}: {difference}")
-    unknown = sorted(set(np.unique(label.array).tolist()) - set(labels))
+    unknown = sorted(mask_values(label) - set(labels))
     if unknown:
         raise InputError(f"{case.label} holds the values {unknown[:5]}, which the data set does not name")
     array = storing.prepare(image)

@@ -12,8 +12,8 @@ import torch
 from unimiss.data.cache import Cache
 from unimiss.data.cases import Case, fold_of, is_held_out
 from unimiss.data.datasets import find_label_values, read_dataset
-from unimiss.devices import make_fabric, versions
-from unimiss.errors import InputError
+from unimiss.devices import make_fabric, refuse_uneven, versions
+from unimiss.errors import InputError, Stopped
 from unimiss.finetuning.config import FinetuneConfig
 from unimiss.finetuning.loop import Finetuning, Material
 from unimiss.finetuning.prepare import PreparedCase, fit_intensity, prepare_cases, resolve_grid
@@ -22,7 +22,7 @@ from unimiss.models import checkpoint
 from unimiss.models.segmentation import SegmentationNetwork
 from unimiss.models.transfer import transfer_backbone
 from unimiss.runs import Run
-from unimiss.runs.writer import Listener, RunWriter
+from unimiss.runs.writer import Listener, RunWriter, refuse_folder
 from unimiss.settings import known
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def finetune(
     Parameters
     ----------
     config : FinetuneConfig
-        Settings; on resuming, those of the run folder are used instead.
+        Settings; to resume, those of the run folder.
     run : path
         Run folder, new or to be resumed.
     resume : bool
@@ -63,21 +63,28 @@ def finetune(
         The training failed on its way.
     """
     folder = Run(run)
-    if resume:
-        config = FinetuneConfig.build(folder.config(), str(folder.config_file))
+    refuse_folder(folder, resume)
     fabric = make_fabric(config.devices, config.nodes, config.precision)
     with RunWriter(run, resume=resume, listener=listener, active=fabric.is_global_zero) as writer:
-        if _finetune(config, writer, fabric):
-            writer.event("finished", message=f"fine-tuned; the model is {run}")
+        try:
+            finished = _finetune(config, writer, fabric)
+        except Stopped as stop:
+            writer.event("stopped", message=str(stop))
         else:
-            writer.event("stopped", message="stopped with a checkpoint; --resume goes on")
+            if finished:
+                writer.event("finished", message=f"fine-tuned; the model is {run}")
+            else:
+                writer.event("stopped", message="stopped with a checkpoint; --resume goes on")
     return folder
 
 
 def _finetune(config: FinetuneConfig, writer: RunWriter, fabric: Fabric) -> bool:
     cache = Cache()
-    config = config.model_copy(update={"dataset": config.dataset.resolve()})
-    source = None if config.init is None else checkpoint.load(config.init)
+    places = {"dataset": config.dataset.resolve(), "init": config.init and config.init.resolve()}
+    config = config.model_copy(update=places)
+    # A resumed run has all weights in its own checkpoint.
+    fresh = config.init is not None and not writer.run.last.exists()
+    source = checkpoint.load(config.init) if fresh and config.init else None
     if source is not None:
         config = config.model_copy(update={"network": source.description.network})
     dataset = read_dataset(config.dataset)
@@ -85,11 +92,14 @@ def _finetune(config: FinetuneConfig, writer: RunWriter, fabric: Fabric) -> bool
     if len(labels) < 2:
         raise InputError(f"{config.dataset}: the masks hold no class besides the background")
     splits = _saved_splits(writer, dataset.cases) or split_cases(dataset.cases, config)
+    if config.holdout and not splits["test"]:
+        writer.warn(f"no patient is held out for a test: there are fewer than {_FEWEST_TO_HOLD_OUT}")
     used = splits["training"] + splits["validation"]
-    config = _resolve_length(resolve_grid(config, used))
-    writer.save_config(config.model_dump(mode="json"))
+    config = _resolve_length(resolve_grid(config, used, fabric.world_size))
+    refuse_uneven(config.batch_size, fabric.world_size)
 
     def report(share: float) -> None:
+        writer.refuse_to_go_on()
         writer.progress(0.0, stage=f"preparing cases, {share:.0%}")
 
     with fabric.rank_zero_first():
@@ -109,7 +119,11 @@ def _finetune(config: FinetuneConfig, writer: RunWriter, fabric: Fabric) -> bool
     transferred = None if source is None else transfer_backbone(network, source.network())
     if transferred is not None:
         writer.progress(0.0, stage=f"weights: {transferred}")
-    writer.save_manifest(_manifest(config, splits, prepared, labels, transferred))
+    if not writer.resumed:
+        writer.save_manifest(_manifest(config, splits, prepared, labels, transferred))
+    elif len(prepared) < len(writer.run.manifest()["hashes"]):
+        raise InputError("cases of this run are gone or damaged (see above); put them back to resume it")
+    writer.save_config(config.model_dump(mode="json"))  # last: a folder with it can be resumed
     provenance = {"versions": versions(), "seed": config.seed, "dataset": dataset.name}
     return train(Finetuning(config, network, material, cache, fabric), writer, provenance)
 
@@ -141,7 +155,12 @@ def _saved_splits(writer: RunWriter, cases: Sequence[Case]) -> Splits | None:
         return None
     by_image = {str(case.image): case for case in cases}
     splits = writer.run.manifest()["splits"]
-    return {name: [by_image[path] for path in paths if path in by_image] for name, paths in splits.items()}
+    missing = [path for paths in splits.values() for path in paths if path not in by_image]
+    if missing:
+        raise InputError(
+            f"{len(missing)} cases of this run are gone, first {missing[0]}; put them back to resume it"
+        )
+    return {name: [by_image[path] for path in paths] for name, paths in splits.items()}
 
 
 def _resolve_length(config: FinetuneConfig) -> FinetuneConfig:

@@ -36,7 +36,6 @@ class Clock:
         self.steps = steps
         self.seconds = None if minutes is None else 60 * minutes
         self._began = time.monotonic() - elapsed
-        self._start: float | None = None
 
     @property
     def elapsed(self) -> float:
@@ -92,14 +91,17 @@ def train(training: Finetuning, writer: RunWriter, provenance: Mapping[str, Any]
         progress = fabric.broadcast(clock.progress(step))
         stopping = fabric.broadcast(writer.should_stop())
         if progress >= min(1.0, state["validate_at"]) and not stopping:
+            state["elapsed"] = clock.elapsed
+            if not bad:
+                _save(training, writer, step, state, provenance)  # a validation may be long, or be stopped
             writer.progress(progress, stage="validating", step=step, remaining_s=clock.remaining(progress))
-            values |= training.validate()
+            values |= training.validate(lambda share: writer.refuse_to_go_on())
             _keep_best(training, writer, step, values["dice"], state, provenance)
             progress = fabric.broadcast(clock.progress(step))
             state["validate_at"] = progress + (1 - _FIRST_VALIDATION) / max(1, config.validations - 1)
         writer.metrics(step, values)
         writer.progress(progress, stage="fine-tuning", step=step, remaining_s=clock.remaining(progress))
-        if stopping or progress >= 1 or step % every == 0:
+        if not bad and (stopping or progress >= 1 or step % every == 0):
             state["elapsed"] = clock.elapsed
             _save(training, writer, step, state, provenance)
         if stopping and progress < 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -22,8 +22,9 @@ def validate(
     patch: tuple[int, ...],
     device: torch.device,
     precision: str,
+    progress: Callable[[float], None],
 ) -> dict[str, float]:
-    """Mean Dice.
+    """Mean Dice; `progress` is called after every few windows, and may raise to end the validation.
 
     Returns
     -------
@@ -35,7 +36,7 @@ def validate(
     for case in cases:
         image = torch.from_numpy(intensity.from_stored(cache.open(case.key, "image")[:])).to(device)
         truth = torch.from_numpy(cache.open(case.key, "label")[:][0]).to(device)
-        found = window_scores(network, image, patch, precision).argmax(dim=0)
+        found = window_scores(network, image, patch, precision, progress).argmax(dim=0)
         for index, values in scores.items():
             predicted, true = found == index, truth == index
             total = int(predicted.sum() + true.sum())

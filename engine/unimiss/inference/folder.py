@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from unimiss.data.cases import find_images, stem
-from unimiss.errors import InputError, JobError
+from unimiss.errors import InputError, JobError, Stopped, UnimissError
 from unimiss.inference.predictor import Predictor
 from unimiss.io import read, suffix_of, write
 from unimiss.runs import atomic
@@ -58,6 +58,8 @@ def predict_files(
     """
     if suffix is not None and suffix not in _FORMATS:
         raise InputError(f"masks cannot be written as {suffix}; use one of {', '.join(_FORMATS)}")
+    if suffix == ".png" and predictor.preprocessing.dimension == 3:
+        raise InputError("a PNG holds one flat picture; volumes need nii.gz, nrrd or mha")
     images = find_images(inputs)
     targets = [output / f"{stem(image)}{suffix or _own(image)}" for image in images]
     _refuse_collisions(images, targets)
@@ -71,15 +73,18 @@ def predict_files(
             progress((done + share) / len(images), name)
 
         try:
-            source = read(image)
-            write(predictor.predict(source, report), target)
-            if probabilities:
-                write(predictor.probabilities(source), output / f"{stem(image)}_probabilities.nii.gz")
-            written.append(target)
-        except InputError as error:
+            mask, scores = predictor.segment(read(image), report, probabilities=probabilities)
+        except Stopped:
+            raise
+        except UnimissError as error:  # one bad case never stops the others; a full disk does, below
             problems.append(str(error))
             if len(images) > 1:
                 warn(f"left out: {error}")
+            continue
+        write(mask, target)
+        if scores is not None:
+            write(scores, output / f"{stem(image)}_probabilities.nii.gz")
+        written.append(target)
         report(1.0)
     if not written:
         raise InputError(problems[0] if len(problems) == 1 else f"no input could be segmented; {problems[0]}")

@@ -63,7 +63,20 @@ class Predictor:
         Image
             Label values, uint8 or uint16 (1, *shape), on the image's own grid, with their names.
         """
+        return self._mask(image, self._scores(image, progress))
+
+    def probabilities(self, image: Image, progress: Progress | None = None) -> Image:
+        """Class probabilities of an image, float32 (classes, *shape), on the image's own grid."""
+        return self._probabilities(image, self._scores(image, progress))
+
+    def segment(
+        self, image: Image, progress: Progress | None = None, *, probabilities: bool
+    ) -> tuple[Image, Image | None]:
+        """Return the mask of `predict` and, if asked for, the `probabilities`, from one pass."""
         scores = self._scores(image, progress)
+        return self._mask(image, scores), self._probabilities(image, scores) if probabilities else None
+
+    def _mask(self, image: Image, scores: Tensor) -> Image:
         best: Tensor | None = None
         winner = torch.zeros(image.geometry.shape, dtype=torch.uint8, device=scores.device)
         for index, score in enumerate(scores):  # one class at a time: a few volumes in memory, not all
@@ -77,10 +90,8 @@ class Predictor:
         values = np.array(list(self.labels), dtype=np.uint8 if max(self.labels) < 256 else np.uint16)
         return image.with_array(values[winner.cpu().numpy()][None], self.labels)
 
-    def probabilities(self, image: Image, progress: Progress | None = None) -> Image:
-        """Class probabilities of an image, float32 (classes, *shape), on the image's own grid."""
-        scores = self._scores(image, progress).softmax(dim=0)
-        full = torch.stack([_resize(score, image.geometry.shape) for score in scores])
+    def _probabilities(self, image: Image, scores: Tensor) -> Image:
+        full = torch.stack([_resize(score, image.geometry.shape) for score in scores.softmax(dim=0)])
         return image.with_array(full.cpu().numpy(), {})
 
     def _scores(self, image: Image, progress: Progress | None) -> Tensor:
@@ -88,7 +99,9 @@ class Predictor:
         tensor = torch.from_numpy(prepared).to(self._device)
         try:
             return window_scores(self._network, tensor, self._patch, self._precision, progress)
-        except torch.OutOfMemoryError as error:
+        except (MemoryError, RuntimeError) as error:  # a CPU reports a lack of memory as RuntimeError
+            if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
+                raise
             raise JobError(
                 f"an image of {prepared.shape[1:]} voxels needs more memory than there is"
             ) from error

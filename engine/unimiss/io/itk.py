@@ -16,6 +16,7 @@ from unimiss.errors import InputError
 from unimiss.geometry import Geometry
 from unimiss.io.image import Image, Provenance
 
+_HEADER_BYTES = 65536
 _REVERSE = np.eye(4)[[2, 1, 0, 3]]  # (x, y, z) <-> (z, y, x)
 _stderr = threading.Lock()
 
@@ -71,7 +72,19 @@ def grid(path: Path) -> Geometry:
     return _Place.of_file(reader).grid(reader.GetSize()[::-1])
 
 
+def _refuse_detached(path: Path) -> None:
+    """Refuse headers that name another file for the voxels: that may be any file of this machine."""
+    with open(path, "rb") as file:
+        head = file.read(_HEADER_BYTES)
+    lines = [line.strip().lower() for line in head.split(b"\n")]
+    for line in lines[: lines.index(b"") if path.suffix.lower() == ".nrrd" and b"" in lines else None]:
+        name, _, value = line.replace(b"=", b":").partition(b":")
+        if name.replace(b" ", b"") in (b"datafile", b"elementdatafile") and value.strip() != b"local":
+            raise InputError("its voxels are in another file; save it as one file")
+
+
 def _open(path: Path) -> sitk.ImageFileReader:
+    _refuse_detached(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     with _decoding():

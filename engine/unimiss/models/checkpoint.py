@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from unimiss.runs import Run, atomic
 from unimiss.settings import Settings
 
 _HEADER = "unimiss"
+_MOST_VOXELS = 2**26  # of a native size: its position tables then take 0.4 GiB
 Size = Annotated[int, Field(gt=0, le=4096)]
 
 
@@ -62,6 +64,18 @@ class Description(Settings):
     step: int
     provenance: dict[str, Any] = {}
     training: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _can_be_built(self) -> Description:
+        """Refuse what would not fit any network, before memory is asked for."""
+        for dimension, size in self.native.items():
+            if dimension not in (2, 3) or len(size) != dimension or math.prod(size) > _MOST_VOXELS:
+                raise ValueError(f"native size {size} of dimension {dimension} is impossible")
+        if self.kind == "segmentation" and (len(self.native) != 1 or not 2 <= len(self.labels) <= 256):
+            raise ValueError("a segmentation has one dimension and 2 to 256 labels")
+        if any(not 0 <= value <= 65535 for value in self.labels):
+            raise ValueError("label values go from 0 to 65535")
+        return self
 
     def make_network(self) -> nn.Module:
         """Make the network that is described, untrained."""

@@ -89,7 +89,7 @@ class PretrainConfig(Settings):
     center_each_term: bool = False
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     holdout: Annotated[int, Field(ge=0)] = 5
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     devices: Positive = 1
     nodes: Positive = 1
     precision: Precision = "auto"

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from unimiss.data.cache import Cache
-from unimiss.devices import versions
+from unimiss.devices import gradients_are_finite, refuse_uneven, resolve_precision, versions
 from unimiss.errors import InputError, JobError
 from unimiss.models import Backbone, checkpoint
 from unimiss.models.checkpoint import Checkpoint, Description
@@ -45,9 +45,11 @@ class Pretraining:
         Resolved.
     fabric : Fabric
         Device and processes.
+    resumed : bool
+        Whether a checkpoint will replace the first weights.
     """
 
-    def __init__(self, config: PretrainConfig, fabric: Fabric) -> None:
+    def __init__(self, config: PretrainConfig, fabric: Fabric, resumed: bool) -> None:
         self.config = config
         self.fabric = fabric
         torch.manual_seed(config.seed)
@@ -56,7 +58,7 @@ class Pretraining:
             native[3] = known(config.size_3d)  # its slices pass through the 2D parts
         backbone = Backbone(config.network, native, config.drop_path)
         self.transferred = None
-        if config.init is not None:
+        if config.init is not None and not resumed:  # later on, the checkpoint holds all weights
             source = checkpoint.load(config.init)
             if source.description.kind != "backbone":
                 raise InputError(
@@ -66,7 +68,8 @@ class Pretraining:
         learner = Learner(backbone, ProjectionHead(backbone.embed_dim, known(config.outputs)))
         self.native = native
         self.teacher = copy.deepcopy(learner).requires_grad_(False)
-        self.teacher.to(fabric.device)
+        self.teacher.to(fabric.device).eval()  # no stochastic depth in what the student is to predict
+        self._scales = resolve_precision(config.precision) == "16-mixed"
         optimizer = torch.optim.AdamW(_groups(learner), lr=0.0)
         self.learner = learner
         self.student, self.optimizer = fabric.setup(learner, optimizer)
@@ -101,9 +104,14 @@ class Pretraining:
         if step < known(self.config.freeze_last):
             self.learner.head.last.weight.grad = None
         self._clip()
-        self.optimizer.step()
+        finite = gradients_are_finite(self.learner.parameters())
+        if finite or self._scales:  # fp16's scaler leaves such a step out by itself, and learns from it
+            self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        follow(self.teacher, self.learner, rates["momentum"])
+        if finite:
+            follow(self.teacher, self.learner, rates["momentum"])
+        elif not self._scales:
+            losses["loss"] = float("nan")
         return losses | rates
 
     def checkpoint(self, step: int, provenance: Mapping[str, Any]) -> Checkpoint:
@@ -181,8 +189,9 @@ def train(
     JobError
         The loss was not finite several times in a row.
     """
-    _refuse_uneven(config, fabric.world_size)
-    training = Pretraining(config, fabric)
+    refuse_uneven(config.batch_2d if config.images else 0, fabric.world_size)
+    refuse_uneven(config.batch_3d if config.volumes else 0, fabric.world_size)
+    training = Pretraining(config, fabric, writer.run.last.exists())
     if training.transferred is not None:
         writer.event("progress", done=0.0, stage=f"weights: {training.transferred}")
     provenance = {"versions": versions(), "seed": config.seed}
@@ -219,21 +228,11 @@ def train(
             done / steps, stage="pre-training", step=done, steps=steps, remaining_s=pace.remaining(done)
         )
         stopping = fabric.broadcast(writer.should_stop())
-        if done == steps or stopping or done % every == 0:
+        if not bad and (done == steps or stopping or done % every == 0):
             _save(training, writer, done, provenance)
         if stopping and done < steps:
             return False
     return True
-
-
-def _refuse_uneven(config: PretrainConfig, processes: int) -> None:
-    batches = {
-        "batch_2d": config.batch_2d if config.images else 0,
-        "batch_3d": config.batch_3d if config.volumes else 0,
-    }
-    for name, batch in batches.items():
-        if known(batch) % processes:
-            raise InputError(f"{name} = {batch} cannot be shared by {processes} processes; take a multiple")
 
 
 def _save(training: Pretraining, writer: RunWriter, step: int, provenance: Mapping[str, Any]) -> None:

@@ -32,6 +32,7 @@ def resolve_sizes(
     images: int,
     volumes: int,
     grid: tuple[tuple[float, ...], tuple[float, ...]] | None,
+    processes: int,
 ) -> tuple[PretrainConfig, Reasons]:
     """Fill in what depends on the images: voxel size, view sizes, batch sizes.
 
@@ -43,6 +44,8 @@ def resolve_sizes(
         How many there are of each.
     grid : pair of tuple of float, or None
         Median spacing and extent of the volumes, mm.
+    processes : int
+        That share each batch evenly.
     """
     gpu = torch.cuda.is_available()
     values: dict[str, Any] = {}
@@ -68,8 +71,8 @@ def resolve_sizes(
             reasons |= dict.fromkeys(_DEMO, "the demo's")
     values.setdefault("spacing", (3.0, 1.0, 1.0))
     values.setdefault("size_3d", (16, 96, 96))
-    values["batch_2d"] = max(1, min(values["batch_2d"], images or 1))
-    values["batch_3d"] = max(1, min(values["batch_3d"], volumes or 1))
+    for name, count in (("batch_2d", images), ("batch_3d", volumes)):
+        values[name] = max(1, min(values[name], count) // processes) * processes
     return _fill(config, values, reasons)
 
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from unimiss.data.cache import Cache
 from unimiss.data.cases import find_images
 from unimiss.devices import make_fabric, versions
-from unimiss.errors import InputError
+from unimiss.errors import InputError, Stopped
 from unimiss.pretraining.config import PretrainConfig
 from unimiss.pretraining.loop import train
 from unimiss.pretraining.prepare import keep_trainable, median_grid, prepare_all
 from unimiss.pretraining.resolve import resolve_schedule, resolve_sizes
 from unimiss.runs import Run
-from unimiss.runs.writer import Listener, RunWriter
+from unimiss.runs.writer import Listener, RunWriter, refuse_folder
 from unimiss.settings import known
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def pretrain(
     Parameters
     ----------
     config : PretrainConfig
-        Settings; on resuming, those of the run folder are used instead.
+        Settings; to resume, those of the run folder.
     run : path
         Run folder, new or to be resumed.
     resume : bool
@@ -50,32 +50,40 @@ def pretrain(
         The training failed on its way.
     """
     folder = Run(run)
-    if resume:
-        config = PretrainConfig.build(folder.config(), str(folder.config_file))
+    refuse_folder(folder, resume)
     fabric = make_fabric(config.devices, config.nodes, config.precision)
     with RunWriter(run, resume=resume, listener=listener, active=fabric.is_global_zero) as writer:
-        if _pretrain(config, writer, fabric):
-            writer.event("finished", message=f"pre-trained; the model is {run}")
+        try:
+            finished = _pretrain(config, writer, fabric)
+        except Stopped as stop:
+            writer.event("stopped", message=str(stop))
         else:
-            writer.event("stopped", message="stopped with a checkpoint; --resume goes on")
+            if finished:
+                writer.event("finished", message=f"pre-trained; the model is {run}")
+            else:
+                writer.event("stopped", message="stopped with a checkpoint; --resume goes on")
     return folder
 
 
 def _pretrain(config: PretrainConfig, writer: RunWriter, fabric: Fabric) -> bool:
     cache = Cache()
     config, images, volumes, held = _find(config, writer)
-    writer.save_config(config.model_dump(mode="json"))
     grid = median_grid(volumes) if volumes else None
-    config, reasons = resolve_sizes(config, len(images), len(volumes), grid)
+    config, reasons = resolve_sizes(config, len(images), len(volumes), grid, fabric.world_size)
 
     def report(share: float) -> None:
+        writer.refuse_to_go_on()
         writer.progress(0.0, stage=f"preparing images, {share:.0%}")
 
     with fabric.rank_zero_first():
         ready_2d = prepare_all(images, None, cache, report, writer.warn)
         ready_3d = prepare_all(volumes, known(config.spacing), cache, report, writer.warn)
+    if writer.resumed and len(ready_2d) + len(ready_3d) < len(images) + len(volumes):
+        raise InputError("images of this run are gone or damaged (see above); put them back to resume it")
     config, more = resolve_schedule(config, len(ready_2d), len(ready_3d))
-    writer.save_config(config.model_dump(mode="json"))
+    if writer.resumed:
+        writer.save_config(config.model_dump(mode="json"))
+        return train(config, ready_2d, ready_3d, cache, writer, fabric)
     writer.save_manifest(
         {
             "task": "pretraining",
@@ -87,6 +95,7 @@ def _pretrain(config: PretrainConfig, writer: RunWriter, fabric: Fabric) -> bool
             "held_out": held,
         }
     )
+    writer.save_config(config.model_dump(mode="json"))  # last: a folder with it can be resumed
     return train(config, ready_2d, ready_3d, cache, writer, fabric)
 
 
@@ -100,13 +109,20 @@ def _find(
             [Path(entry["image"]) for entry in manifest[kind]] for kind in ("images", "volumes")
         )
         return config, images, volumes, manifest["held_out"]
-    images, held_images = keep_trainable(find_images(config.images), config.holdout)
-    volumes, held_volumes = keep_trainable(find_images(config.volumes), config.holdout)
+    places = {
+        "images": [p.resolve() for p in config.images],
+        "volumes": [p.resolve() for p in config.volumes],
+    }
+    images, held_images = keep_trainable(find_images(places["images"]), config.holdout)
+    volumes, held_volumes = keep_trainable(find_images(places["volumes"]), config.holdout)
     if not images and not volumes:
         raise InputError("every image belongs to a held-out patient; --set holdout=0 trains on all of them")
     update = {
-        "images": [path.resolve() for path in config.images] if images else [],
-        "volumes": [path.resolve() for path in config.volumes] if volumes else [],
+        "images": places["images"] if images else [],
+        "volumes": places["volumes"] if volumes else [],
+        "init": config.init and config.init.resolve(),
     }
-    held = [str(path.resolve()) for path in held_images + held_volumes]
+    held = [str(path) for path in held_images + held_volumes]
+    if held:
+        writer.event("progress", done=0.0, stage=f"{len(held)} images of held-out patients are left out")
     return config.model_copy(update=update), images, volumes, held

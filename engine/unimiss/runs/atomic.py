@@ -28,6 +28,7 @@ def write(path: Path, save: Callable[[Path], object]) -> None:
         save(temporary)
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())  # some libraries write for the owner alone
         os.replace(temporary, path)
     except UnimissError:
         raise
@@ -39,6 +40,18 @@ def write(path: Path, save: Callable[[Path], object]) -> None:
     finally:
         with suppress(OSError):  # the folder may be what failed
             temporary.unlink(missing_ok=True)
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what killed processes left half written in a folder that nobody else writes."""
+    for part in folder.glob(".*.part.*"):
+        part.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    current = os.umask(0o022)  # the only way to read it is to set it
+    os.umask(current)
+    return current
 
 
 def write_text(path: Path, text: str) -> None:

@@ -15,12 +15,28 @@ from typing import Any
 
 import yaml
 
-from unimiss.errors import InputError, JobError, UnimissError
+from unimiss.errors import InputError, JobError, Stopped, UnimissError
 from unimiss.runs import atomic
 from unimiss.runs.board import Board
 from unimiss.runs.folder import Event, Run
 
 Listener = Callable[[Event], None]
+
+
+def refuse_folder(run: Run, resume: bool) -> None:
+    """Say why a folder cannot be started in, or resumed.
+
+    Raises
+    ------
+    InputError
+        It holds a run and is not to be resumed, or the other way round.
+    """
+    if run.exists() and not resume:
+        raise InputError(
+            f"{run.path} already holds a run; add --resume to go on with it, or name another folder"
+        )
+    if resume and not run.exists():
+        raise InputError(f"{run.path} holds no run to resume; leave --resume out to start one")
 
 
 class RunWriter:
@@ -51,20 +67,15 @@ class RunWriter:
         self._handlers: dict[int, Any] = {}
         self._columns: list[str] = []
         self._board: Board | None = None
-        if not active:
-            return
-        if self.run.exists() and not resume:
-            raise InputError(
-                f"{path} already holds a run; add --resume to go on with it, or name another folder"
-            )
-        if resume and not self.run.exists():
-            raise InputError(f"{path} holds no run to resume; leave --resume out to start one")
+        if active:
+            refuse_folder(self.run, resume)
 
     def __enter__(self) -> RunWriter:
         if not self.active:
             return self
         self.run.claim()
         try:
+            atomic.remove_parts(self.run.last.parent)
             for file in (self.run.events_file, self.run.metrics_file):
                 _cut_torn_line(file)
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -161,7 +172,20 @@ class RunWriter:
         """Whether the user or the system asked for an orderly end."""
         return self._stop_signal or self.run.stop_file.exists()
 
+    def refuse_to_go_on(self) -> None:
+        """Leave work that has no steps of its own, once an end is asked for.
+
+        Raises
+        ------
+        Stopped
+            The user or the system asked for an end.
+        """
+        if self.should_stop():
+            raise Stopped("stopped; --resume goes on from the last checkpoint, if there was one")
+
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._stop_signal:
+            raise KeyboardInterrupt  # asked twice: at once
         self._stop_signal = True
 
     def _widen_table(self, row: Mapping[str, Any]) -> None:
