@@ -38,15 +38,13 @@ _ORGANS = ("lungs", "heart", "liver", "spleen", "kidneys", "spine")
 Say = Callable[[str], None]
 
 
-def demo(output: Path, *, viewer: bool, say: Say, listener: Listener) -> Report:
+def demo(output: Path, *, say: Say, listener: Listener) -> Report:
     """Run the main job in a folder.
 
     Parameters
     ----------
     output : Path
-        Receives data, runs, predictions, ``overlay.png`` and ``viewer.png``; earlier runs in it are replaced.
-    viewer : bool
-        Open napari on the result, or, where there is no screen, save its picture by Xvfb.
+        Receives data, runs, predictions and ``overlay.png``; an earlier demo in it is replaced.
     say : callable
         Receives lines for the user.
     listener : callable
@@ -95,9 +93,27 @@ def demo(output: Path, *, viewer: bool, say: Say, listener: Listener) -> Report:
     named = replace(read(mask), labels=predictor.labels)
     save_overlay(read(first), named, picture, f"{first.name}: predicted")
     say(f"Done in {time.monotonic() - began:.0f} s. Overlay: {picture}; masks: {predictions}; runs: {output}")
-    if viewer:
-        _show(first, mask, output / "viewer.png", say)
     return report
+
+
+def show(output: Path, say: Say) -> None:
+    """Open napari on the first unseen person; where there is no screen, save its picture by Xvfb.
+
+    It runs in a process of its own: the engine knows neither napari nor Qt.
+    """
+    image = sorted((output / "unseen" / "imagesTr").iterdir())[0]
+    mask, picture = output / "predictions" / image.name, output / "viewer.png"
+    command = [sys.executable, "-m", "napari_unimiss.show", str(image), str(mask)]
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        if shutil.which("xvfb-run") is None:
+            say("There is no screen, and xvfb-run is missing; the viewer was not opened")
+            return
+        command = ["xvfb-run", "-a", "-s", "-screen 0 1600x1000x24", *command, "--picture", str(picture)]
+    status = subprocess.run(command, check=False).returncode
+    if status:
+        say("The viewer could not be opened; `unimiss doctor` says what is missing")
+    elif "--picture" in command:
+        say(f"The viewer's picture: {picture}")
 
 
 def _clear(output: Path) -> None:
@@ -134,18 +150,3 @@ def _generate(unlabelled: Path, labelled: Path, unseen: Path) -> None:
         jobs += [pool.submit(write_radiographs, unlabelled / "radiographs", [seed]) for seed in _UNLABELLED]
         for job in jobs:
             job.result()
-
-
-def _show(image: Path, mask: Path, picture: Path, say: Say) -> None:
-    """Open the plugin's viewer in a process of its own: the engine knows neither napari nor Qt."""
-    command = [sys.executable, "-m", "napari_unimiss.show", str(image), str(mask)]
-    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        if shutil.which("xvfb-run") is None:
-            say("There is no screen, and xvfb-run is missing; the viewer was not opened")
-            return
-        command = ["xvfb-run", "-a", "-s", "-screen 0 1600x1000x24", *command, "--picture", str(picture)]
-    status = subprocess.run(command, check=False).returncode
-    if status:
-        say("The viewer could not be opened; `unimiss doctor` says what is missing")
-    elif "--picture" in command:
-        say(f"The viewer's picture: {picture}")

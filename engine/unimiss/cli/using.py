@@ -105,16 +105,18 @@ def demo(
     Example: unimiss demo --output demo
     """
     from unimiss.demo import demo as work
+    from unimiss.demo import show
     from unimiss.display import Display
 
     with Display() as display:
-        report = work(
-            output,
-            viewer=not no_viewer,
-            say=lambda line: display.console.print(line, markup=False),
-            listener=display,
-        )
+
+        def say(line: str) -> None:
+            display.console.print(line, markup=False)
+
+        report = work(output, say=say, listener=display)
     print_report(report)
+    if not no_viewer:
+        show(output, say)
 
 
 def doctor() -> None:
