@@ -77,3 +77,13 @@ def test_the_teacher_follows_by_an_exponential_moving_average():
     before = teacher.weight.detach().clone()
     follow(teacher, student, 0.9)
     torch.testing.assert_close(teacher.weight, 0.9 * before + 0.1 * student.weight)
+
+
+def test_scores_are_exact_in_mixed_precision():
+    torch.manual_seed(0)
+    head = ProjectionHead(48, 64, hidden=32)
+    x = torch.randn(8, 48)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = head(x)
+    assert mixed.dtype == torch.float32
+    torch.testing.assert_close(mixed, head(x), atol=1e-6, rtol=0)
