@@ -18,7 +18,7 @@ SHELVES = (
     {"errors"},
     {"colours", "geometry", "settings", "devices", "runs"},
     {"io"},
-    {"data", "evaluation", "samples"},
+    {"data", "evaluation", "samples", "training"},
     {"models"},
     {"inference"},
     {"finetuning", "pretraining"},

@@ -7,17 +7,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from unimiss.devices import Precision
 from unimiss.models.presets import Network
-from unimiss.settings import Auto, Settings
+from unimiss.settings import Auto
+from unimiss.training import Positive, TrainingSettings
 
-Positive = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Plane = Annotated[int, Field(ge=16)]
 Patch = tuple[Plane, Plane] | tuple[Annotated[int, Field(ge=2)], Plane, Plane]
 
 
-class FinetuneConfig(Settings):
+class FinetuneConfig(TrainingSettings):
     """What a fine-tuning does; `auto` values are resolved from data and device and written down.
 
     Attributes
@@ -77,11 +76,6 @@ class FinetuneConfig(Settings):
     mirror: bool = False
     validations: Annotated[int, Field(ge=1)] = 5
     validation_cases: Positive = 12
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    devices: Positive = 1
-    nodes: Positive = 1
-    precision: Precision = "auto"
-    checkpoint_every: Positive | Auto = "auto"
 
     @model_validator(mode="after")
     def _fold_exists(self) -> FinetuneConfig:

@@ -12,8 +12,8 @@ import torch
 from unimiss.data.cache import Cache
 from unimiss.data.cases import Case, fold_of, is_held_out
 from unimiss.data.datasets import find_label_values, read_dataset
-from unimiss.devices import make_fabric, refuse_uneven, versions
-from unimiss.errors import InputError, Stopped
+from unimiss.devices import refuse_uneven, versions
+from unimiss.errors import InputError
 from unimiss.finetuning.config import FinetuneConfig
 from unimiss.finetuning.loop import Finetuning, Material
 from unimiss.finetuning.prepare import PreparedCase, fit_intensity, prepare_cases, resolve_grid
@@ -22,8 +22,9 @@ from unimiss.models import checkpoint
 from unimiss.models.segmentation import SegmentationNetwork
 from unimiss.models.transfer import transfer_backbone
 from unimiss.runs import Run
-from unimiss.runs.writer import Listener, RunWriter, refuse_folder
+from unimiss.runs.writer import Listener, RunWriter
 from unimiss.settings import known
+from unimiss.training import carry_out
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -62,20 +63,7 @@ def finetune(
     JobError
         The training failed on its way.
     """
-    folder = Run(run)
-    refuse_folder(folder, resume)
-    fabric = make_fabric(config.devices, config.nodes, config.precision)
-    with RunWriter(run, resume=resume, listener=listener, active=fabric.is_global_zero) as writer:
-        try:
-            finished = _finetune(config, writer, fabric)
-        except Stopped as stop:
-            writer.event("stopped", message=str(stop))
-        else:
-            if finished:
-                writer.event("finished", message=f"fine-tuned; the model is {run}")
-            else:
-                writer.event("stopped", message="stopped with a checkpoint; --resume goes on")
-    return folder
+    return carry_out(_finetune, config, run, resume=resume, listener=listener, done="fine-tuned")
 
 
 def _finetune(config: FinetuneConfig, writer: RunWriter, fabric: Fabric) -> bool:

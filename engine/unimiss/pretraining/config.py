@@ -7,11 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from unimiss.devices import Precision
 from unimiss.models.presets import Network
-from unimiss.settings import Auto, Settings
+from unimiss.settings import Auto
+from unimiss.training import Positive, TrainingSettings
 
-Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 ViewSize2d = tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]]
@@ -19,7 +18,7 @@ ViewSize3d = tuple[Annotated[int, Field(ge=2)], Annotated[int, Field(ge=16)], An
 Spacing = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
 
 
-class PretrainConfig(Settings):
+class PretrainConfig(TrainingSettings):
     """What a pre-training does; `auto` values are resolved from data and device and written down.
 
     Attributes
@@ -55,8 +54,6 @@ class PretrainConfig(Settings):
         The release's order of center updates.
     holdout : int
         One patient in so many, by name, is never trained on; 0 holds nobody out.
-    checkpoint_every : int
-        Steps between checkpoints.
     workers : int
         Processes that prepare views.
     """
@@ -89,11 +86,6 @@ class PretrainConfig(Settings):
     center_each_term: bool = False
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     holdout: Annotated[int, Field(ge=0)] = 5
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    devices: Positive = 1
-    nodes: Positive = 1
-    precision: Precision = "auto"
-    checkpoint_every: Positive | Auto = "auto"
     workers: Annotated[int, Field(ge=0)] | Auto = "auto"
     init: Path | None = None
 

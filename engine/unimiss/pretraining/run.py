@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 from unimiss.data.cache import Cache
 from unimiss.data.cases import find_images
-from unimiss.devices import make_fabric, versions
-from unimiss.errors import InputError, Stopped
+from unimiss.devices import versions
+from unimiss.errors import InputError
 from unimiss.pretraining.config import PretrainConfig
 from unimiss.pretraining.loop import train
 from unimiss.pretraining.prepare import keep_trainable, median_grid, prepare_all
 from unimiss.pretraining.resolve import resolve_schedule, resolve_sizes
 from unimiss.runs import Run
-from unimiss.runs.writer import Listener, RunWriter, refuse_folder
+from unimiss.runs.writer import Listener, RunWriter
 from unimiss.settings import known
+from unimiss.training import carry_out
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -49,20 +50,7 @@ def pretrain(
     JobError
         The training failed on its way.
     """
-    folder = Run(run)
-    refuse_folder(folder, resume)
-    fabric = make_fabric(config.devices, config.nodes, config.precision)
-    with RunWriter(run, resume=resume, listener=listener, active=fabric.is_global_zero) as writer:
-        try:
-            finished = _pretrain(config, writer, fabric)
-        except Stopped as stop:
-            writer.event("stopped", message=str(stop))
-        else:
-            if finished:
-                writer.event("finished", message=f"pre-trained; the model is {run}")
-            else:
-                writer.event("stopped", message="stopped with a checkpoint; --resume goes on")
-    return folder
+    return carry_out(_pretrain, config, run, resume=resume, listener=listener, done="pre-trained")
 
 
 def _pretrain(config: PretrainConfig, writer: RunWriter, fabric: Fabric) -> bool:
