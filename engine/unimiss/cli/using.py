@@ -65,7 +65,7 @@ def predict(
         except Stopped as stop:
             tell("stopped", message=str(stop))
         else:
-            tell("finished", message=f"{len(masks)} masks written to {output}")
+            tell("finished", message=f"{len(masks)} mask{'s' * (len(masks) != 1)} written to {output}")
 
 
 def evaluate(
