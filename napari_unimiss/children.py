@@ -43,11 +43,14 @@ class Ending:
         One or more sentences for the user.
     result : object
         What the job was to collect, where it finished.
+    doubtful : bool
+        Whether the user should check something although the end was a good one.
     """
 
     outcome: Outcome
     message: str
     result: Any = None
+    doubtful: bool = False
 
 
 class Child:
@@ -153,7 +156,10 @@ class Child:
         if not self._lasting:
             return ""
         if self.run.last.exists():
-            return f" The last checkpoint is kept in {self.run.path}."
+            return (
+                f" The last checkpoint is kept in {self.run.path}. "
+                "To go on, choose that folder as run folder and press Resume."
+            )
         return " No checkpoint had been written yet."
 
     def _last_words(self) -> str:

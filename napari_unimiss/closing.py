@@ -41,6 +41,10 @@ class CloseGuard(QObject):
         choice = ask(window, self._job) if attended and self._job.order.lasting else Choice.STOP
         if choice is Choice.STAY:
             event.ignore()
+            if hasattr(
+                window, "_quit_app"
+            ):  # napari's note of a wish to quit; the next closing would obey it
+                window._quit_app = False
             return True
         if choice is Choice.LEAVE:
             self._job.leave()

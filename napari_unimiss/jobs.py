@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import functools
 import threading
+import weakref
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from unimiss.errors import InputError, UnimissError
 
 _POLL = 0.2  # seconds between two looks at the run folder
 _BATCH = 200  # events that reach the viewer in one piece
+TOO_LARGE = "There is not enough memory for this; close other programs or layers and try again."
 GRACE = 30.0  # seconds for the last checkpoint when the program itself ends
 
 
@@ -46,8 +48,10 @@ class Order:
         Run in the worker's thread before the command and, where it finished, after it.
     aliases : mapping of str to str
         Replacements in what the user reads, for files that only exist during the job.
-    finished : str
-        Said at a good end instead of the command's own words, if not empty.
+    deliver : callable, optional
+        Run in the viewer's thread with what `collect` returned; what it returns is the job's ending.
+    note : str
+        What the user should know from the start, if not empty.
     scratch : TemporaryDirectory, optional
         Removed at the end of the job.
     """
@@ -59,7 +63,8 @@ class Order:
     prepare: Callable[[], None] | None = None
     collect: Callable[[], Any] | None = None
     aliases: Mapping[str, str] = field(default_factory=dict)
-    finished: str = ""
+    deliver: Callable[[Any], Ending] | None = None
+    note: str = ""
     scratch: TemporaryDirectory[str] | None = None
 
 
@@ -76,6 +81,8 @@ class Job(QObject):
         A line for the user.
     ended : signal of Ending
         Sent once, last.
+    viewer : weak reference, optional
+        To the viewer in which it was started; docks of others do not show it.
     """
 
     progress = Signal(dict)
@@ -87,6 +94,7 @@ class Job(QObject):
         super().__init__()
         self.order = order
         self.ending: Ending | None = None
+        self.viewer: weakref.ref[Any] | None = None
         self._child: Child | None = None
         self._stop_asked = threading.Event()
         self._left = threading.Event()
@@ -157,11 +165,11 @@ class Job(QObject):
             ending = child.ending()
             if ending.outcome is Outcome.FINISHED and self.order.collect is not None:
                 ending = replace(ending, result=self.order.collect())
-            if ending.outcome is Outcome.FINISHED and self.order.finished:
-                ending = replace(ending, message=self.order.finished)
             return ending
         except (UnimissError, OSError) as error:
             return Ending(Outcome.FAILED, str(error))
+        except MemoryError:
+            return Ending(Outcome.FAILED, TOO_LARGE)
 
     def _on_events(self, events: list[Event]) -> None:
         if self._bar.is_canceled and not self._stop_asked.is_set():
@@ -181,9 +189,7 @@ class Job(QObject):
             self._bar.update(max(0, round(100 * float(newest.get("done", 0))) - self._bar.n))
 
     def _on_error(self, error: Exception) -> None:
-        self._settle(
-            Ending(Outcome.FAILED, f"The plugin failed unexpectedly ({type(error).__name__}: {error}).")
-        )
+        self._settle(_unexpected(error))
 
     def _on_thread_end(self) -> None:
         if self.ending is None:  # napari ended the worker's thread, as it does with all when a window closes
@@ -193,13 +199,28 @@ class Job(QObject):
     def _settle(self, ending: Ending) -> None:
         if self.ending is not None:
             return
-        ending = replace(ending, message=self._readable(ending.message))
-        self.ending = ending
+        self.ending = ending  # first: what follows lets other events in, the thread's end among them
         if ending.outcome is not Outcome.LEFT:
             self.end_now(0)
         self._bar.close()
+        if ending.outcome is Outcome.FINISHED and self.order.deliver is not None:
+            ending = self._deliver(self.order.deliver, ending.result)
+        ending = self.ending = replace(ending, message=self._readable(ending.message))
         self.log.emit(ending.message)
         self.ended.emit(ending)
+        # napari keeps the worker, and with it this job, long after: images must not stay with it
+        self.order = replace(self.order, prepare=None, collect=None, deliver=None)
+        self.ending = replace(ending, result=None)
+
+    def _deliver(self, deliver: Callable[[Any], Ending], result: Any) -> Ending:
+        try:
+            return deliver(result)
+        except UnimissError as error:
+            return Ending(Outcome.FAILED, str(error))
+        except MemoryError:
+            return Ending(Outcome.FAILED, TOO_LARGE)
+        except Exception as error:  # whatever it is: somebody waits for the ending
+            return _unexpected(error)
 
     def _readable(self, text: str) -> str:
         for name, alias in self.order.aliases.items():
@@ -209,6 +230,10 @@ class Job(QObject):
     def _clean_up(self) -> None:
         if self.order.scratch is not None:
             self.order.scratch.cleanup()
+
+
+def _unexpected(error: Exception) -> Ending:
+    return Ending(Outcome.FAILED, f"The plugin failed unexpectedly ({type(error).__name__}: {error}).")
 
 
 class _Titled(functools.partial):  # type: ignore[type-arg]
@@ -234,6 +259,21 @@ def current() -> Job | None:
     return _current if _current is not None and _current.running else None
 
 
+def refuse_if_busy() -> None:
+    """Say that a job is running.
+
+    Raises
+    ------
+    InputError
+        One is.
+    """
+    busy = current()
+    if busy is not None:
+        raise InputError(
+            f"{busy.order.title} is still running; stop it or wait for its end, then start this."
+        )
+
+
 def start(order: Order) -> Job:
     """Prepare a job; connect to its signals, then call `Job.begin`.
 
@@ -243,13 +283,12 @@ def start(order: Order) -> Job:
         Another job is running.
     """
     global _current, _guarded
-    busy = current()
-    if busy is not None:
+    try:
+        refuse_if_busy()
+    except InputError:
         if order.scratch is not None:
             order.scratch.cleanup()
-        raise InputError(
-            f"{busy.order.title} is still running; stop it or wait for its end, then start this."
-        )
+        raise
     if not _guarded:
         QApplication.instance().aboutToQuit.connect(end_all)
         atexit.register(end_all)  # programs that never ran the event loop

@@ -7,6 +7,7 @@ left. Positions are always taken from the layer's complete transformation, never
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 LayerData = tuple[Any, dict[str, Any], str]
 
 _AXES = ("z", "y", "x")
+_MOST_LAYERS = 4  # channels that open as a layer each; napari takes seconds to add dozens
+_OPEN_WITH_US = "If that is wrong, open the file with UniMiSS."
 _SOFT_TISSUE = (-160.0, 240.0)  # Hounsfield units: centre 40, width 400
 _UNNAMED = (0.6, 0.6, 0.6, 1.0)  # of mask values that have no name
 _CLEAR = (0.0, 0.0, 0.0, 0.0)
@@ -31,13 +34,20 @@ _AIR = -500.0  # only CT has values so far below water
 
 
 def image_layers(image: Image, name: str, path: Path | None = None) -> list[LayerData]:
-    """Layer data of an image: one layer, or one a channel; colour pictures become one RGB layer."""
+    """Layer data of an image.
+
+    One layer, or one for each of a few channels. More channels are one layer with a slider, colour pictures
+    one RGB layer.
+    """
     common = _placement(image.geometry) | {"metadata": _metadata(path, image.labels)}
     array = image.array
     if image.geometry.ndim == 2 and image.channels == 3 and array.dtype == np.uint8:
         return [
             (np.ascontiguousarray(np.moveaxis(array, 0, -1)), {"name": name, "rgb": True, **common}, "image")
         ]
+    if image.channels > _MOST_LAYERS:
+        options = {"name": name, "contrast_limits": _display_window(array[0]), **common}
+        return [(array, options | _stacked(image.geometry), "image")]
     names = [name] if image.channels == 1 else [f"{name} [{i + 1}]" for i in range(image.channels)]
     return [
         (channel, {"name": title, "contrast_limits": _display_window(channel), **common}, "image")
@@ -51,6 +61,42 @@ def mask_layers(mask: Image, name: str, path: Path | None = None) -> list[LayerD
         raise InputError(f"a mask has one channel, {name} has {mask.channels}")
     options = {"name": name, **_placement(mask.geometry), **_class_options(mask.labels, path)}
     return [(_whole_numbers(mask.array[0]), options, "labels")]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a layer lay at one moment.
+
+    Attributes
+    ----------
+    geometry : Geometry
+        Its grid, in its own array order.
+    options : dict
+        The transformation, as options of a new layer.
+    """
+
+    geometry: Geometry
+    options: dict[str, Any]
+
+
+def placement_of(layer: Layer) -> Placement:
+    """Return where a layer lies now; later changes of the layer do not change it.
+
+    Raises
+    ------
+    InputError
+        The layer is neither a volume nor a flat picture.
+    """
+    options = {
+        "scale": np.array(layer.scale),
+        "translate": np.array(layer.translate),
+        "rotate": np.array(layer.rotate),
+        "shear": np.array(layer.shear),
+        "affine": np.array(layer.affine),
+        "units": layer.units,
+        "axis_labels": layer.axis_labels,
+    }
+    return Placement(geometry_of(layer), options)
 
 
 def mask_layer_for(layer: Layer, mask: Image, name: str | None = None) -> Labels:
@@ -70,27 +116,48 @@ def mask_layer_for(layer: Layer, mask: Image, name: str | None = None) -> Labels
     InputError
         The mask lies on another grid.
     """
+    place = placement_of(layer)
+    return mask_layer_at(place, place, mask, layer.name, name)
+
+
+def mask_layer_at(
+    made_for: Placement, place: Placement, mask: Image, of: str, name: str | None = None
+) -> Labels:
+    """Make a Labels layer at `place` from a mask that was made for a layer which lay at `made_for`.
+
+    Parameters
+    ----------
+    made_for : Placement
+        Of the layer when its image was taken; the mask must lie there.
+    place : Placement
+        Where the mask goes.
+    mask : Image
+        A mask whose source order (`Image.in_file_order`) is the layer's array order.
+    of : str
+        Name of the layer.
+    name : str, optional
+        Name of the new layer.
+
+    Raises
+    ------
+    InputError
+        The mask lies on another grid.
+    """
     from napari.layers import Labels
 
     array, found = mask.in_file_order()
-    wanted = geometry_of(layer)
+    wanted = made_for.geometry
     if wanted.ndim == 2:  # files of flat pictures hold a shape and no position
         same = wanted.shape == found.shape
         difference = None if same else f"its shape is {found.shape}, not {wanted.shape}"
     else:
         difference = wanted.difference(found)
     if difference is not None:
-        raise InputError(f"the mask does not lie on the layer {layer.name}: {difference}")
+        raise InputError(f"the mask does not lie on the layer {of}: {difference}")
     return Labels(
         _whole_numbers(array[0]),
-        name=name or f"{layer.name} mask",
-        scale=layer.scale,
-        translate=layer.translate,
-        rotate=layer.rotate,
-        shear=layer.shear,
-        affine=np.asarray(layer.affine),
-        units=layer.units,
-        axis_labels=layer.axis_labels,
+        name=name or f"{of} mask",
+        **place.options,
         **_class_options(mask.labels, None),
     )
 
@@ -103,9 +170,17 @@ def to_image(layer: Layer) -> Image:
     InputError
         The layer is neither a volume nor a flat picture.
     """
-    stored = geometry_of(layer)
-    array = np.asarray(layer.data[0] if getattr(layer, "multiscale", False) else layer.data)
-    channels = np.moveaxis(array[..., :3], -1, 0) if getattr(layer, "rgb", False) else array[None]
+    return as_image(np.asarray(data_of(layer)), geometry_of(layer), getattr(layer, "rgb", False))
+
+
+def data_of(layer: Layer) -> Any:
+    """Return the pixels of a layer, unread where they are lazy; the finest ones of a pyramid."""
+    return layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+
+
+def as_image(array: NDArray[Any], stored: Geometry, rgb: bool) -> Image:
+    """Return a layer's pixels, lying at `stored`, as an image in anatomical order."""
+    channels = np.moveaxis(array[..., :3], -1, 0) if rgb else array[None]
     change = stored.to_anatomical()
     source = Provenance(path=None, format="layer", reorientation=change, header=None)
     return Image(change.apply(channels), stored.reoriented(change), source)
@@ -132,8 +207,24 @@ def geometry_of(layer: Layer) -> Geometry:
     for axis, step in enumerate(np.eye(n)):
         matrix[:n, axis] = np.asarray(layer.data_to_world(step), dtype=float) - origin
     matrix[:n] *= factors[:, None]
-    data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
-    return Geometry(tuple(data.shape[:n]), matrix, units)
+    return Geometry(tuple(data_of(layer).shape[:n]), matrix, units)
+
+
+def assumption(layer: Layer) -> str:
+    """Say what is taken for granted about a volume that does not tell it itself; "" where nothing is."""
+    if layer.ndim != 3:
+        return ""
+    axes = "its axes were taken as head, back, left"
+    voxels = f"voxels of {' x '.join(f'{step:.3g}' for step in geometry_of(layer).spacing)} mm"
+    # not units alone: other readers give millimetres with the axes of the file
+    placed = "unimiss" in layer.metadata or tuple(layer.axis_labels) == _AXES
+    sized = knows_its_size(layer)
+    if placed and sized:
+        return ""
+    if placed:
+        return f"The layer does not say how large its voxels are: {voxels} were assumed. {_OPEN_WITH_US}"
+    with_voxels = "" if sized else f" with {voxels}"
+    return f"The layer does not say how it lies in the patient: {axes}{with_voxels}. {_OPEN_WITH_US}"
 
 
 def knows_its_size(layer: Layer) -> bool:
@@ -162,6 +253,20 @@ def _placement(geometry: Geometry) -> dict[str, Any]:
         "affine": geometry.matrix @ np.diag([*(1 / scale), 1.0]),
         "units": geometry.units,
         "axis_labels": _AXES[-geometry.ndim :],
+    }
+
+
+def _stacked(geometry: Geometry) -> dict[str, Any]:
+    """Options that place a stack of images which all lie at `geometry`, one behind the other."""
+    inside = _placement(geometry)
+    affine = np.eye(geometry.ndim + 2)
+    affine[1:, 1:] = inside["affine"]
+    return {
+        "scale": np.array([1.0, *inside["scale"]]),
+        "affine": affine,
+        # napari drops all units where they are of different kinds
+        "units": (geometry.units,) * (geometry.ndim + 1),
+        "axis_labels": ("c", *inside["axis_labels"]),
     }
 
 

@@ -6,14 +6,16 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from unimiss.data.datasets import mask_values
+from unimiss.errors import InputError
 from unimiss.io import Image, read, suffix_of
 
 if TYPE_CHECKING:
     from napari_unimiss.layers import LayerData
+
+_MASK_FOLDERS = ("labelsTr", "labelsTs", "labels", "masks")
 
 Paths = str | Path | Sequence[str | Path]
 
@@ -41,13 +43,33 @@ def read_layers(path: Paths) -> list[LayerData]:
 
 
 def class_names(path: Path, image: Image) -> dict[int, str]:
-    """Names of a mask's values from ``labels.json`` beside it, which predictions write; empty for images."""
-    if image.channels != 1 or not np.issubdtype(image.array.dtype, np.integer):
+    """Names of a mask's values; empty for an image, whatever the folder says about masks.
+
+    They come from ``labels.json`` beside the file, which predictions write, or from the ``dataset.json`` of
+    the data set whose folder of masks holds the file.
+    """
+    if image.channels != 1:
+        return {}
+    names = _names(path.parent / "labels.json", lambda described: described)
+    if not names and path.absolute().parent.name in _MASK_FOLDERS:
+        names = _names(path.absolute().parent.parent / "dataset.json", lambda described: described["labels"])
+    if not names or float(image.array.min()) < 0:  # CT is told apart before all of its values are listed
         return {}
     try:
-        names = json.loads((path.parent / "labels.json").read_text(encoding="utf-8"))
-        return {int(value): str(name) for value, name in names.items()}
-    except (OSError, ValueError, AttributeError):
+        return names if mask_values(image) <= {0, *names} else {}
+    except InputError:
+        return {}
+
+
+def _names(file: Path, part: Callable[[Any], Any]) -> dict[int, str]:
+    """Names by value from a part of a JSON file, which maps values to names or names to values."""
+    try:
+        entries = part(json.loads(file.read_text(encoding="utf-8"))).items()
+        try:
+            return {int(value): str(name) for value, name in entries}
+        except ValueError:
+            return {int(value): str(name) for name, value in entries}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return {}
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import weakref
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
@@ -33,7 +34,7 @@ _WIDTH = 380
 class JobDock(QWidget):
     """A dock that fills in a form and runs it as a job.
 
-    Subclasses set the class attributes and implement `fill`, `order` and, if they use it, `receive`.
+    Subclasses set the class attributes and implement `fill` and `order`.
     """
 
     title: str
@@ -72,8 +73,8 @@ class JobDock(QWidget):
 
         self.fill(self.form)
         running = jobs.current()
-        if running is not None and running.order.title == self.title:  # the dock was closed meanwhile
-            self._attach(running)
+        if running is not None:
+            self._meet(running)
 
     def fill(self, form: Form) -> None:
         """Add the fields."""
@@ -83,9 +84,6 @@ class JobDock(QWidget):
         """Turn the fields into an order, or raise `Problem` for the first one that cannot be used."""
         raise NotImplementedError
 
-    def receive(self, result: Any) -> None:
-        """Take what a finished job has collected, in the viewer's thread."""
-
     def renew(self) -> None:
         """Get the fields ready for the next job."""
 
@@ -93,31 +91,38 @@ class JobDock(QWidget):
         """Check the fields and start the job; what is wrong is said beside its field."""
         self.form.clear_complaints()
         try:
+            jobs.refuse_if_busy()  # before anything is read or made for it
             job = jobs.start(self.order())
         except Problem as problem:
             self.form.complain(problem)
             self.panel.say("Not started: see the field above.", Outcome.FAILED)
             return
-        except UnimissError as error:
-            self.panel.say(str(error), Outcome.FAILED)
+        except (UnimissError, OSError) as error:  # OSError: no temporary folder can be made
+            self.panel.say(f"Not started: {error}", Outcome.FAILED)
             return
+        except MemoryError:
+            self.panel.say(f"Not started. {jobs.TOO_LARGE}", Outcome.FAILED)
+            return
+        job.viewer = weakref.ref(_bare(self.viewer))
         self._attach(job)
         window = self._window()
         if window is not None:
             CloseGuard(window, job)
         job.begin()
 
+    def _meet(self, job: jobs.Job) -> None:
+        """Show a job that was running before this dock was opened, or say where it is shown."""
+        if job.viewer is None or job.viewer() is not _bare(self.viewer):
+            self.panel.say(f"{job.order.title} is running in another window; one job runs at a time.")
+        elif job.order.title == self.title:  # the dock was closed meanwhile
+            self._attach(job)
+
     def _attach(self, job: jobs.Job) -> None:
         self.panel.follow(job)
         job.ended.connect(self._on_end)
 
-    def _on_end(self, ending: Ending) -> None:
+    def _on_end(self, _: Ending) -> None:
         self.renew()
-        if ending.outcome is Outcome.FINISHED and ending.result is not None:
-            try:
-                self.receive(ending.result)
-            except UnimissError as error:
-                self.panel.say(str(error), Outcome.FAILED)
 
     def _window(self) -> QMainWindow | None:
         """Return the viewer's window; a floating dock is still its descendant."""
@@ -125,3 +130,8 @@ class JobDock(QWidget):
         while widget is not None and not isinstance(widget, QMainWindow):
             widget = widget.parentWidget()
         return widget
+
+
+def _bare(viewer: Viewer) -> Viewer:
+    """Return the viewer itself; napari hands a proxy of it to some plugins."""
+    return getattr(viewer, "__wrapped__", viewer)

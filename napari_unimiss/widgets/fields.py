@@ -133,9 +133,9 @@ class PathField(QWidget):
 
     @property
     def value(self) -> Path | None:
-        """The path, or None where the field is empty."""
+        """The path as it was written, or None where the field is empty."""
         text = self.line.text().strip()
-        return Path(text).expanduser() if text else None
+        return Path(text) if text else None
 
     @value.setter
     def value(self, path: Path | str | None) -> None:

@@ -81,7 +81,7 @@ class FinetuneDock(TrainingDock):
         )
         self.add_run_fields(form)
 
-    def order(self) -> Order:
+    def new_order(self) -> Order:
         """Turn the fields into an order."""
         dataset = checks.folder_of_cases("dataset", self.form.value("dataset"))
         arguments = ["finetune", dataset, "--task", self.form.value("task")]

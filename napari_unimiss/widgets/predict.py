@@ -6,12 +6,16 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
+import numpy as np
 from magicgui.widgets import create_widget
 from napari.layers import Image as ImageLayer
 
 from napari_unimiss import layers
+from napari_unimiss.children import Ending, Outcome
 from napari_unimiss.jobs import Order
+from napari_unimiss.layers import Placement
 from napari_unimiss.widgets import checks
 from napari_unimiss.widgets.dock import JobDock
 from napari_unimiss.widgets.fields import PathField
@@ -52,38 +56,61 @@ class PredictDock(JobDock):
         layer = self.form.value("image")
         if layer is None:
             raise Problem("image", "Open an image first, then choose it here.")
+        model = checks.model("model", self.form.value("model"))
         try:
-            image = layers.to_image(layer)
+            place = layers.placement_of(layer)
+            note = layers.assumption(layer)
         except InputError as error:
             raise Problem("image", str(error)) from error
-        model = checks.model("model", self.form.value("model"))
+        name, data, rgb = layer.name, layers.data_of(layer), layer.rgb
         scratch = TemporaryDirectory(prefix="unimiss-", ignore_cleanup_errors=True)
         folder = Path(scratch.name)
         # NIfTI holds every position in space, sheared ones included; flat pictures need MHA to keep colours
-        source = folder / ("image.nii" if image.geometry.ndim == 3 else "image.mha")
+        source = folder / ("image.nii" if place.geometry.ndim == 3 else "image.mha")
         output = folder / "masks"
+
+        def deliver(mask: Image) -> Ending:
+            now = _placement_now(layer, place)
+            self.viewer.add_layer(layers.mask_layer_at(place, now, mask, name))
+            unsized = place.geometry.ndim == 2 and place.geometry.units == "pixel"
+            size = "The image does not say how large it is; a pixel was taken as 1 mm." if unsized else ""
+            said = f"Finished: the mask lies on {name}. {note}{size}".rstrip()
+            return Ending(Outcome.FINISHED, said, doubtful=bool(note))
+
         return Order(
             self.title,
             ["predict", model, str(source), "--output", str(output), "--run", str(folder / "run")],
             folder / "run",
             lasting=False,
-            prepare=lambda: write(image, source),
-            collect=lambda: (layer, _mask(output / source.name)),
-            aliases={str(source): f"The layer {layer.name}", source.name: layer.name},
-            finished=f"Finished: the mask lies on {layer.name}.",
+            prepare=lambda: write(_copied(data, place, rgb, name), source),
+            collect=lambda: _mask(output / source.name),
+            deliver=deliver,
+            aliases={str(source): f"The layer {name}", source.name: name},
+            note=note,
             scratch=scratch,
         )
 
-    def receive(self, result: tuple[ImageLayer, Image]) -> None:
-        """Lay the mask on its image."""
-        layer, mask = result
-        if layer not in self.viewer.layers:
-            raise InputError("The image was closed before its mask was ready; open it and predict again.")
-        self.viewer.add_layer(layers.mask_layer_for(layer, mask))
-        if not layers.knows_its_size(layer):
-            self.panel.log.appendPlainText(
-                "The image does not say how large it is; a pixel was taken as 1 mm."
-            )
+
+def _copied(data: Any, place: Placement, rgb: bool, name: str) -> Image:
+    """Read a layer's pixels, with a copy of those in memory: the user may go on editing them."""
+    try:
+        array = np.array(data)
+    except MemoryError:
+        raise
+    except Exception as error:  # lazy data may raise anything
+        raise InputError(f"The layer {name} cannot be read ({type(error).__name__}: {error}).") from error
+    if array.shape[: place.geometry.ndim] != place.geometry.shape:
+        raise InputError(f"The layer {name} cannot be read: its shape has changed.")
+    return layers.as_image(array, place.geometry, rgb)
+
+
+def _placement_now(layer: ImageLayer, before: Placement) -> Placement:
+    """Return where the layer lies, or where it lay if its grid is another one now."""
+    try:
+        now = layers.placement_of(layer)
+    except InputError:
+        return before
+    return now if now.geometry.shape == before.geometry.shape else before
 
 
 def _mask(path: Path) -> Image:

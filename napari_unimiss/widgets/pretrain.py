@@ -76,7 +76,7 @@ class PretrainDock(TrainingDock):
         )
         self.add_run_fields(form)
 
-    def order(self) -> Order:
+    def new_order(self) -> Order:
         """Turn the fields into an order."""
         images = checks.existing("images", self.form.value("images"))
         volumes = checks.existing("volumes", self.form.value("volumes"))

@@ -24,7 +24,8 @@ _FINE = 1000  # steps of the bar
 _PATIENCE = 15_000  # ms after Stop before a forced end is offered
 _LOG_LINES = 500
 _LOG_HEIGHT = 90
-_COLOURS = {Outcome.FINISHED: "#35c49b", Outcome.STOPPED: "#f5a623", Outcome.FAILED: "#ff7b72"}
+_AMBER = "#f5a623"
+_COLOURS = {Outcome.FINISHED: "#35c49b", Outcome.STOPPED: _AMBER, Outcome.FAILED: "#ff7b72"}
 
 
 def in_words(seconds: float) -> str:
@@ -107,7 +108,7 @@ class JobPanel(QWidget):
         job.progress.connect(self._on_progress)
         job.log.connect(self.log.appendPlainText)
         job.ended.connect(self._on_end)
-        self.say("")
+        self.say(job.order.note, doubtful=True)
         self.bar.setRange(0, 0)
         self._show_stage("Starting; loading the program takes some seconds…")
         self.stop_button.setText("Stop")
@@ -118,10 +119,11 @@ class JobPanel(QWidget):
         )
         self.stop_button.setEnabled(True)
 
-    def say(self, sentence: str, outcome: Outcome | None = None) -> None:
-        """Show a sentence above the bar."""
+    def say(self, sentence: str, outcome: Outcome | None = None, doubtful: bool = False) -> None:
+        """Show a sentence above the bar, in the colour of its outcome or, where it is doubtful, in amber."""
+        colour = _AMBER if doubtful else _COLOURS.get(outcome) if outcome else None
         self.status.setText(sentence)
-        self.status.setStyleSheet(f"color: {_COLOURS[outcome]};" if outcome in _COLOURS else "")
+        self.status.setStyleSheet(f"color: {colour};" if colour else "")
         self.status.setVisible(bool(sentence))
 
     def _on_progress(self, event: dict[str, Any]) -> None:
@@ -143,7 +145,7 @@ class JobPanel(QWidget):
         self._show_idle()
         if ending.outcome is Outcome.FINISHED:
             self.bar.setValue(_FINE)
-        self.say(ending.message, ending.outcome)
+        self.say(ending.message, ending.outcome, ending.doubtful)
 
     def _show_stage(self, text: str) -> None:
         self.stage.setText(text)

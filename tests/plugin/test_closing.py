@@ -86,7 +86,7 @@ def test_the_user_may_stay(training, answer, qtbot, quit_app):
     qtbot.waitUntil(lambda: bool(asked), timeout=WAIT)
     assert job.running
     assert viewer.window._qt_window.isVisible()
-    viewer.window._qt_window._quit_app = False
+    assert not viewer.window._qt_window._quit_app  # else the next closing would end all viewers
 
 
 def test_the_user_may_stop(training, answer, qtbot, tmp_path):

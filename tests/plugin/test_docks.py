@@ -8,9 +8,11 @@ from conftest import steps
 from qtpy.QtWidgets import QApplication, QLabel
 
 from napari_unimiss import jobs
+from napari_unimiss.widgets import checks
 from napari_unimiss.widgets.dock import NOTICE
 from napari_unimiss.widgets.progress import in_words
 from unimiss.runs import Run
+from unimiss.runs.writer import RunWriter
 
 WAIT = 20_000
 NAMES = ("Pre-train", "Fine-tune", "Predict")
@@ -116,6 +118,85 @@ def test_a_reopened_dock_shows_its_running_job(qtbot, pretrain, open_dock, behav
     until_it_works(qtbot, again)
     again.panel.stop_button.click()
     until_the_end(qtbot, again)
+
+
+def test_a_job_of_another_window_is_named_there(qtbot, pretrain, make_napari_viewer, behave):
+    behave("long")
+    pretrain.start()
+    other = make_napari_viewer().window.add_plugin_dock_widget("napari-unimiss", "Pre-train")[1]
+    assert other.panel.job is None
+    assert "running in another window" in other.panel.status.text()
+    other.start()
+    assert "still running" in other.panel.status.text()
+    pretrain.panel.job.kill()
+    until_the_end(qtbot, pretrain)
+    assert other.panel.job is None
+
+
+ODD_PATHS = ["~nouserx/foo", "/" + "x" * 5000, "/x\0y"]
+
+
+@pytest.mark.parametrize("path", ODD_PATHS, ids=["no such user", "too long", "no text"])
+def test_odd_paths_are_problems_of_their_fields(open_dock, tmp_path, path):
+    pretrain, finetune, predict = (open_dock(name) for name in NAMES)
+    for dock, field, others in (
+        (pretrain, "run", {"images": [tmp_path]}),
+        (pretrain, "volumes", {"images": [tmp_path], "volumes": [path]}),
+        (finetune, "dataset", {}),
+        (finetune, "model", {"dataset": tmp_path}),
+        (finetune, "run", {"dataset": tmp_path, "start": "none"}),
+    ):
+        for name, value in others.items():
+            dock.form.field(name).value = value
+        if field != "volumes":
+            dock.form.field(field).value = path
+        dock.start()
+        assert "cannot be used: " in dock.form.complaint(field)
+        assert len(dock.form.complaint(field)) < 300
+        dock.renew()
+    predict.form.field("image").value = open_dock.viewer.add_image(np.zeros((3, 4, 5)))
+    predict.form.field("model").value = path
+    predict.start()
+    assert "cannot be used: " in predict.form.complaint("model")
+    assert jobs.current() is None
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(OSError(28, "No space left on device"), "No space left"), (MemoryError(), "not enough memory")],
+)
+def test_what_the_system_refuses_is_a_sentence(pretrain, monkeypatch, error, said):
+    def order():
+        raise error
+
+    monkeypatch.setattr(pretrain, "order", order)
+    pretrain.start()
+    assert said in pretrain.panel.status.text()
+
+
+@pytest.mark.parametrize("ended", ["stopped", "error", None])
+def test_an_interrupted_run_of_the_same_kind_is_resumed(open_dock, tmp_path, ended):
+    run = tmp_path / "run"
+    with RunWriter(run) as writer:
+        writer.save_config({"dataset": "somewhere"})
+        if ended:
+            writer.event(ended)
+    tune, pretrain = open_dock("Fine-tune"), open_dock("Pre-train")
+    tune.form.field("run").value = run
+    assert tune.start_button.text() == "Resume"
+    assert tune.order().arguments == ["finetune", "--run", str(run), "--resume"]
+    pretrain.form.field("images").add([tmp_path])
+    pretrain.form.field("run").value = run
+    assert pretrain.start_button.text() == pretrain.button
+    pretrain.start()
+    assert "already holds a run" in pretrain.form.complaint("run")
+    with RunWriter(run, resume=True) as writer:
+        assert checks.interrupted_run(run, "finetune") is None  # somebody works in it
+        writer.event("finished")
+    tune.form.field("start").value = "none"
+    tune.form.field("dataset").value = tmp_path
+    tune.start()
+    assert "already holds a run" in tune.form.complaint("run")
 
 
 def test_fields_become_the_command(pretrain, open_dock, tmp_path):

@@ -1,8 +1,11 @@
+import gc
 import os
 import signal
 import subprocess
 import sys
 import time
+import weakref
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,7 +13,7 @@ import psutil
 import pytest
 
 from napari_unimiss import children, jobs
-from napari_unimiss.children import Outcome
+from napari_unimiss.children import Ending, Outcome
 from unimiss.errors import InputError
 from unimiss.runs import Run, State
 
@@ -61,6 +64,43 @@ def test_a_job_is_followed_to_its_end(qtbot, run):
     assert [event["step"] for event in record.metrics if "loss" in event] == list(range(1, 21))
     assert record.progress[-1]["done"] == 1
     assert record.endings == [ending]
+
+
+def test_what_is_delivered_makes_the_ending(qtbot, run):
+    record = run(
+        "short",
+        collect=lambda: 42,
+        deliver=lambda found: Ending(Outcome.FINISHED, f"{found}!", doubtful=True),
+    )
+    assert until_the_end(qtbot, record) == Ending(Outcome.FINISHED, "42!", doubtful=True)
+    assert record.lines[-1] == "42!"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(InputError("it does not fit"), "it does not fit"), (ZeroDivisionError("odd"), "unexpectedly")],
+)
+def test_what_cannot_be_delivered_is_a_failure(qtbot, run, error, said):
+    def deliver(_):
+        raise error
+
+    ending = until_the_end(qtbot, run("short", collect=lambda: 42, deliver=deliver))
+    assert ending.outcome is Outcome.FAILED
+    assert said in ending.message
+
+
+def test_an_ended_job_keeps_no_images(qtbot, run):
+    class Pixels:
+        pass
+
+    image, mask = Pixels(), Pixels()
+    gone = [weakref.ref(image), weakref.ref(mask)]
+    record = run("short", prepare=partial(id, image), collect=lambda mask=mask: mask)
+    del image, mask
+    until_the_end(qtbot, record)
+    record.endings.clear()
+    qtbot.waitUntil(lambda: gc.collect() >= 0 and [one() for one in gone] == [None, None], timeout=WAIT)
+    assert record.job.ending.outcome is Outcome.FINISHED
 
 
 def test_stop_keeps_a_checkpoint(qtbot, run, tmp_path):

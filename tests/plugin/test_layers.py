@@ -7,8 +7,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from napari.layers import Image as ImageLayer
 from napari.layers import Layer
+from napari.layers.utils.stack_utils import stack_to_images
 
-from napari_unimiss.layers import geometry_of, image_layers, mask_layer_for, mask_layers, to_image
+from napari_unimiss.layers import (
+    assumption,
+    geometry_of,
+    image_layers,
+    mask_layer_for,
+    mask_layers,
+    to_image,
+)
 from unimiss import Geometry, Image
 from unimiss.colours import class_colour
 from unimiss.errors import InputError
@@ -134,6 +142,43 @@ def test_transparency_is_dropped():
 def test_channels_are_layers_of_their_own():
     image = Image(np.zeros((2, 3, 4, 5)), Geometry.from_spacing((3, 4, 5)))
     assert [options["name"] for _, options, _ in image_layers(image, "mr")] == ["mr [1]", "mr [2]"]
+
+
+def test_many_channels_are_one_layer_with_a_slider(make_napari_viewer, oblique):
+    array = np.stack([oblique.array[0] + number for number in range(5)])
+    ((data, options, kind),) = image_layers(Image(array, oblique.geometry), "series")
+    layer = make_napari_viewer().add_layer(Layer.create(data, options, kind))
+    np.testing.assert_array_equal(layer.data, array)
+    assert layer.axis_labels == ("c", "z", "y", "x")
+    assert {str(unit) for unit in layer.units} == {"millimeter"}
+    for corner in corners(oblique.geometry.shape):
+        expected = (3, *oblique.geometry.to_world(corner))
+        np.testing.assert_allclose(layer.data_to_world((3, *corner)), expected, atol=1e-9)
+    with pytest.raises(InputError, match="Split Stack"):
+        geometry_of(layer)
+    one = stack_to_images(layer, 0)[2]  # napari keeps the spacing and forgets its unit
+    np.testing.assert_allclose(geometry_of(one).spacing, oblique.geometry.spacing)
+    assert "does not say how large its voxels are" in assumption(one)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "head, back, left with voxels of 1 x 1 x 1 mm. If that is wrong, open the file with UniMiSS."),
+        ({"units": ("mm",) * 3, "scale": (2, 1, 1)}, "head, back, left. If"),
+        ({"axis_labels": ("z", "y", "x"), "scale": (2.5, 1, 1)}, "voxels of 2.5 x 1 x 1 mm were assumed"),
+        ({"axis_labels": ("z", "y", "x"), "units": ("mm",) * 3}, ""),
+    ],
+)
+def test_what_a_volume_leaves_open_is_said(options, said):
+    sentence = assumption(ImageLayer(np.zeros((3, 4, 5)), **options))
+    assert said in sentence
+    assert bool(sentence) is bool(said)
+
+
+def test_our_own_layers_and_flat_pictures_leave_nothing_open(oblique):
+    assert assumption(make(oblique)) == ""
+    assert assumption(ImageLayer(np.zeros((3, 4)))) == ""
 
 
 def test_time_series_is_refused_in_words():

@@ -5,14 +5,16 @@ import pytest
 from npe2 import PluginManager
 
 import unimiss
-from napari_unimiss.reader import get_reader
+from napari_unimiss.reader import get_reader, read_layers
 from unimiss import Geometry, Image
 
 pytestmark = pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
 
 
 def test_manifest_offers_everything():
-    manifest = PluginManager.instance().get_manifest("napari-unimiss")
+    manager = PluginManager.instance()
+    manager.discover()  # as a viewer does, which no test may have made yet
+    manifest = manager.get_manifest("napari-unimiss")
     assert manifest.display_name == "UniMiSS"
     assert [w.display_name for w in manifest.contributions.widgets] == ["Pre-train", "Fine-tune", "Predict"]
     assert len(manifest.contributions.sample_data) == 2
@@ -52,6 +54,45 @@ def test_predicted_mask_opens_with_its_names(make_napari_viewer, tmp_path, obliq
     viewer = make_napari_viewer()
     (layer,) = viewer.open(tmp_path / "scan.nii.gz", plugin="napari-unimiss")
     assert layer.metadata["unimiss"]["labels"] == {1: "liver"}
+
+
+@pytest.mark.parametrize(
+    ("values", "is_mask"),
+    [([0, 1], True), ([0.0, 1.0], True), ([0, 2], False), ([-1, 1], False), ([0.5, 1.0], False)],
+)
+def test_only_masks_open_as_masks(tmp_path, values, is_mask):
+    array = np.resize(
+        np.array(values, np.float32 if isinstance(values[0], float) else np.int16), (1, 3, 4, 5)
+    )
+    unimiss.write(Image(array, Geometry.from_spacing((3, 4, 5))), tmp_path / "scan.nii.gz")
+    (tmp_path / "labels.json").write_text(json.dumps({"1": "liver"}))
+    ((_, _, kind),) = read_layers(tmp_path / "scan.nii.gz")
+    assert kind == ("labels" if is_mask else "image")
+
+
+@pytest.mark.parametrize("folder", ["labelsTr", "labelsTs", "labels", "masks"])
+@pytest.mark.parametrize(
+    "labels", [{"0": "background", "1": "liver"}, {"background": 0, "liver": 1}], ids=["Decathlon", "nnU-Net"]
+)
+def test_masks_of_a_data_set_open_with_its_names(tmp_path, folder, labels):
+    mask = Image(np.ones((1, 3, 4, 5), np.uint8), Geometry.from_spacing((3, 4, 5)))
+    unimiss.write(mask, tmp_path / folder / "case.nii.gz")
+    unimiss.write(mask, tmp_path / "imagesTr" / "case.nii.gz")
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels}))
+    ((_, options, kind),) = read_layers(tmp_path / folder / "case.nii.gz")
+    assert kind == "labels"
+    assert options["metadata"]["unimiss"]["labels"] == {0: "background", 1: "liver"}
+    assert read_layers(tmp_path / "imagesTr" / "case.nii.gz")[0][2] == "image"
+
+
+@pytest.mark.parametrize(
+    "text", ["no JSON", "[]", '{"labels": {"a": Infinity}}', '{"labels": {"organ": [1, 2]}}', '{"name": "x"}']
+)
+def test_odd_descriptions_of_a_data_set_name_nothing(tmp_path, text):
+    mask = Image(np.ones((1, 3, 4, 5), np.uint8), Geometry.from_spacing((3, 4, 5)))
+    unimiss.write(mask, tmp_path / "masks" / "case.nii.gz")
+    (tmp_path / "dataset.json").write_text(text)
+    assert read_layers(tmp_path / "masks" / "case.nii.gz")[0][2] == "image"
 
 
 def test_damaged_file_is_one_sentence(make_napari_viewer, tmp_path):

@@ -120,6 +120,25 @@ def test_pretraining_is_stopped_with_a_checkpoint(qtbot, pretrain, tmp_path):
     assert run.last.exists()
 
 
+def test_a_stopped_pretraining_is_resumed(qtbot, pretrain, tmp_path):
+    pretrain.form.field("steps").value = 16
+    pretrain.start()
+    qtbot.waitUntil(lambda: steps(pretrain.panel) > 1, timeout=WAIT)
+    pretrain.panel.stop_button.click()
+    assert "press Resume" in until_the_end(qtbot, pretrain)
+    done = steps(pretrain.panel)
+    assert done < 16
+    assert pretrain.start_button.text() == pretrain.button
+    pretrain.form.field("run").value = tmp_path / "pretrained"
+    assert pretrain.start_button.text() == "Resume"
+    pretrain.start()
+    assert until_the_end(qtbot, pretrain).startswith("Finished")
+    assert "Goes on from its last checkpoint." in pretrain.panel.log.toPlainText()
+    assert Run(tmp_path / "pretrained").state is State.FINISHED
+    assert [event["step"] for event in Run(tmp_path / "pretrained").metrics()][-1] == 16
+    assert steps(pretrain.panel) == 16 - done
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
 def test_a_killed_pretraining_is_reported_in_words(qtbot, pretrain):
     pretrain.start()
