@@ -59,6 +59,11 @@ def refuse_uneven(batch: int | str, processes: int) -> None:
         raise InputError(f"a batch of {batch} cannot be shared by {processes} processes; take a multiple")
 
 
+def average(fabric: Fabric, value: torch.Tensor) -> torch.Tensor:
+    """Mean of a tensor over all processes."""
+    return value if fabric.world_size == 1 else torch.as_tensor(fabric.all_reduce(value, reduce_op="mean"))
+
+
 def gradients_are_finite(parameters: Iterable[torch.nn.Parameter]) -> bool:
     """Whether no gradient holds an infinity or a NaN, which one step would spread to all weights."""
     gradients = [p.grad for p in parameters if p.grad is not None]

@@ -14,7 +14,7 @@ from unimiss.data.augment import augment
 from unimiss.data.cache import Cache
 from unimiss.data.patches import cut_patch, draw_start
 from unimiss.data.preprocessing import Preprocessing
-from unimiss.devices import gradients_are_finite, resolve_precision
+from unimiss.devices import average, gradients_are_finite, resolve_precision
 from unimiss.errors import InputError
 from unimiss.finetuning.config import FinetuneConfig
 from unimiss.finetuning.prepare import PreparedCase
@@ -111,7 +111,7 @@ class Finetuning:
         # The coarsest output has no weight, so its loss is not computed.
         outputs = [out.float() for out in self.wrapped(images)[: len(_LEVEL_WEIGHTS)]]
         loss: Tensor = self.loss(outputs, labels)
-        value = float(self._average(loss.detach()))
+        value = float(average(self.fabric, loss.detach()))
         if np.isfinite(value):
             self.fabric.backward(loss)
             self.fabric.clip_gradients(
@@ -194,6 +194,3 @@ class Finetuning:
         start = draw_start(image.shape[1:], self.patch, points, self.config.foreground, rng)
         pixels = cut_patch(image, start, self.patch, None)
         return self.scale.from_stored(pixels), cut_patch(label, start, self.patch, 0)
-
-    def _average(self, value: Tensor) -> Tensor:
-        return value if self.fabric.world_size == 1 else self.fabric.all_reduce(value, reduce_op="mean")  # type: ignore[return-value]

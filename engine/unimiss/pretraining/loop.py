@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from unimiss.data.cache import Cache
-from unimiss.devices import gradients_are_finite, refuse_uneven, resolve_precision, versions
+from unimiss.devices import average, gradients_are_finite, refuse_uneven, resolve_precision, versions
 from unimiss.errors import InputError, JobError
 from unimiss.models import Backbone, checkpoint
 from unimiss.models.checkpoint import Checkpoint, Description
@@ -95,8 +96,8 @@ class Pretraining:
         with torch.no_grad(), self.fabric.autocast():
             targets = self.teacher(views)
         center = self.objective.center.clone()
-        terms = self.objective(self.student(views), targets, self._average)
-        losses = {name: float(self._average(term.detach())) for name, term in terms.items()}
+        terms = self.objective(self.student(views), targets, partial(average, self.fabric))
+        losses = {name: float(average(self.fabric, term.detach())) for name, term in terms.items()}
         if not np.isfinite(losses["loss"]):
             self.objective.center.copy_(center)
             return losses | rates
@@ -164,9 +165,6 @@ class Pretraining:
                     torch.nn.utils.clip_grad_norm_([parameter], limit)
         else:
             self.fabric.clip_gradients(self.student, self.optimizer, max_norm=limit, error_if_nonfinite=False)
-
-    def _average(self, value: Tensor) -> Tensor:
-        return value if self.fabric.world_size == 1 else self.fabric.all_reduce(value, reduce_op="mean")  # type: ignore[return-value]
 
 
 def train(
