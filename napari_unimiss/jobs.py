@@ -236,7 +236,7 @@ def _unexpected(error: Exception) -> Ending:
     return Ending(Outcome.FAILED, f"The plugin failed unexpectedly ({type(error).__name__}: {error}).")
 
 
-class _Titled(functools.partial):  # type: ignore[type-arg]
+class _Titled(functools.partial[Any]):
     """A function that napari's list of running tasks shows by its title instead of its address."""
 
     title: str

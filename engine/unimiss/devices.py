@@ -86,7 +86,8 @@ def resolve_precision(precision: Precision) -> Literal["32-true", "bf16-mixed", 
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
     if device == "mps":
         return "32-true"
-    native = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()  # type: ignore[no-untyped-call]
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)  # absent without oneDNN
+    native = supported is not None and bool(supported())
     return "bf16-mixed" if native else "32-true"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -126,7 +127,7 @@ def prepare_cases(
             files = (case.image, case.label) if case.label else (case.image,)
             key = cache_key(files, recipe)
             opened = image if case is first else None  # not decoded a second time
-            cache.ensure(key, lambda c=case, o=opened: _prepare(c, o, storing, labels))  # type: ignore[misc]
+            cache.ensure(key, partial(_prepare, case, opened, storing, labels))
             prepared.append(PreparedCase(case, key))
         except InputError as error:
             warn(f"left out: {error}")

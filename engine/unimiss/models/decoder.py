@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import cast
 
@@ -53,7 +54,7 @@ class Decoder(nn.Module):
         self.stages = nn.ModuleList()
         for i, (inputs, dim) in enumerate(pairwise(dims)):
             self.upsamplings.append(
-                Switchable(dimensions, lambda d, a=inputs, b=dim: up_convolution(d, a, b))  # type: ignore[misc]
+                Switchable(dimensions, partial(up_convolution, inputs=inputs, outputs=dim))
             )
             blocks = [
                 Block(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -117,10 +118,8 @@ class Encoder(nn.Module):
         self.embeddings = nn.ModuleList()
         self.stages = nn.ModuleList()
         for i, dim in enumerate(preset.dims):
-            inputs = widths[i]
-            self.embeddings.append(
-                Switchable(dimensions, lambda d, a=inputs, b=dim: ConvBlock(d, a, b, 3, stride=2))  # type: ignore[misc]
-            )
+            embedding = partial(ConvBlock, inputs=widths[i], outputs=dim, kernel=3, stride=2)
+            self.embeddings.append(Switchable(dimensions, embedding))
             blocks = [
                 Block(
                     dim,

@@ -33,7 +33,7 @@ def key(dimension: int) -> str:
     return f"{dimension}d"
 
 
-def convolution(dimension: int) -> type[nn.Conv2d] | type[nn.Conv3d]:
+def convolution(dimension: int) -> Callable[..., nn.Module]:
     """Convolution of a dimension."""
     return nn.Conv2d if dimension == 2 else nn.Conv3d
 
@@ -64,7 +64,7 @@ class ConvBlock(nn.Sequential):
     ) -> None:
         layer, norm = convolution(dimension), nn.InstanceNorm2d if dimension == 2 else nn.InstanceNorm3d
         super().__init__(
-            layer(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False),  # type: ignore[arg-type]
+            layer(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False),
             norm(outputs, affine=True),
             nn.LeakyReLU(0.01, inplace=True),
         )

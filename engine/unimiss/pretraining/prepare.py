@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +94,7 @@ def prepare_all(
     for i, path in enumerate(paths):
         try:
             key = cache_key((path,), recipe)
-            cache.ensure(key, lambda path=path: _prepare(path, spacing))  # type: ignore[misc]
+            cache.ensure(key, partial(_prepare, path, spacing))
             prepared.append(Prepared(path, key))
         except InputError as error:
             warn(f"left out: {error}")
