@@ -25,7 +25,7 @@ from unimiss.data.views import volume_views
 from unimiss.devices import best_device
 from unimiss.io import read, write
 from unimiss.models import Backbone
-from unimiss.pretraining.head import ProjectionHead
+from unimiss.models.head import ProjectionHead
 from unimiss.samples import torso
 
 Timing = Callable[[], object]

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
+from numpy.typing import NDArray
 
 from unimiss.samples import write_dataset, write_radiographs
 
@@ -29,6 +35,54 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 def fill_disk(limit):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 """
+
+
+class Release:
+    """Weights and inputs of the official release's networks, made by rule, and its stored outputs."""
+
+    folder = Path(__file__).parent / "release"
+
+    def __init__(self) -> None:
+        self.manifest: dict[str, Any] = json.loads((self.folder / "manifest.json").read_text())
+        self.golden = dict(np.load(self.folder / "golden.npz"))
+
+    @staticmethod
+    def random(text: str) -> np.random.Generator:
+        return np.random.Generator(np.random.PCG64(zlib.crc32(text.encode())))
+
+    def weights(self, variant: str) -> dict[str, torch.Tensor]:
+        """State dict by the release's names."""
+        names = self.manifest[variant]["state_dict"]
+        return {name: torch.from_numpy(self._value(name, tuple(shape))) for name, shape in names}
+
+    def _value(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        n = self.random(name).standard_normal(shape).astype(np.float32)
+        lower = name.lower()
+        if "posembed" in lower or "pos_embed" in lower or name.endswith("cls_tokens1"):
+            return np.float32(0.2) * n
+        if name.endswith("weight_g"):
+            return np.ones(shape, np.float32)
+        if len(shape) > 1:
+            return n / np.float32(np.sqrt(np.prod(shape[1:])))
+        return 1 + np.float32(0.1) * n if name.endswith("weight") else np.float32(0.1) * n
+
+    def image(self, variant: str, case: dict[str, Any]) -> torch.Tensor:
+        """Input of a case."""
+        drawn = self.random(f"input:{variant}/{case['case']}").standard_normal(case["input_shape"])
+        return torch.from_numpy(drawn.astype(np.float32))
+
+    def sample(self, key: str, output: torch.Tensor, sampled: int | None) -> NDArray[np.float32]:
+        """What is stored of an output: all of it, or values at drawn places."""
+        flat = output.numpy().ravel()
+        if sampled is None:
+            return flat
+        return flat[np.sort(self.random(f"index:{key}").choice(flat.size, sampled, replace=False))]
+
+
+@pytest.fixture(scope="session")
+def release() -> Release:
+    """The official release's numbers."""
+    return Release()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import platform
+import shutil
 import warnings
 from collections.abc import Iterable
 from importlib.metadata import version
@@ -51,6 +53,13 @@ def make_fabric(devices: int = 1, nodes: int = 1, precision: Precision = "auto")
         reason = str(error).splitlines()[0]
         raise InputError(f"devices={devices}, nodes={nodes}, precision={resolved}: {reason}") from error
     return fabric
+
+
+def refuse_to_compile() -> None:
+    """Say that compiling for a CPU needs a C++ compiler, where there is none."""
+    compilers = (os.environ.get("CXX", ""), "g++", "c++", "clang++", "cl")
+    if best_device().type == "cpu" and not any(shutil.which(name) for name in compilers if name):
+        raise InputError("compile = true needs a C++ compiler on this machine (g++, clang++); there is none")
 
 
 def refuse_uneven(batch: int | str, processes: int) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from pydantic import Field
 
-from unimiss.devices import Precision, make_fabric
+from unimiss.devices import Precision, make_fabric, refuse_to_compile
 from unimiss.errors import Stopped
 from unimiss.runs import Run
 from unimiss.runs.writer import Listener, RunWriter, refuse_folder
@@ -31,6 +31,10 @@ class TrainingSettings(Settings):
         Processes on each machine, and machines.
     precision : str
         As Lightning Fabric names it.
+    activation_checkpointing : bool
+        Compute activations again in the backward pass instead of keeping them: less memory, a third slower.
+    compile : bool
+        Compile the network; needs a C++ compiler on a CPU, and takes a minute at the first step.
     checkpoint_every : int
         Steps between checkpoints.
     """
@@ -39,6 +43,8 @@ class TrainingSettings(Settings):
     devices: Positive = 1
     nodes: Positive = 1
     precision: Precision = "auto"
+    activation_checkpointing: bool = False
+    compile: bool = False
     checkpoint_every: Positive | Auto = "auto"
 
 
@@ -73,6 +79,8 @@ def carry_out(
     """
     folder = Run(run)
     refuse_folder(folder, resume)
+    if config.compile:
+        refuse_to_compile()
     fabric = make_fabric(config.devices, config.nodes, config.precision)
     with RunWriter(run, resume=resume, listener=listener, active=fabric.is_global_zero) as writer:
         try:

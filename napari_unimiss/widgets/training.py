@@ -13,7 +13,11 @@ from napari_unimiss.widgets.fields import PathField
 from napari_unimiss.widgets.form import Form
 from unimiss.runs import Run
 
-NETWORKS = [("Tiny: fast, for a CPU too", "tiny"), ("Small: as published, for a GPU", "small")]
+NETWORKS = [
+    ("Tiny: fast, for a CPU too", "tiny"),
+    ("Small: as published, for a GPU", "small"),
+    ("Plus: MiT+ of UniMiSS+, for a GPU", "plus"),
+]
 NETWORK_TIP = "A larger network can learn more and needs more memory and time."
 
 

@@ -14,7 +14,9 @@ def tiny() -> Backbone:
     return create("tiny").eval()
 
 
-@pytest.mark.parametrize(("network", "parameters"), [("tiny", 20_380_336), ("small", 43_942_944)])
+@pytest.mark.parametrize(
+    ("network", "parameters"), [("tiny", 20_380_336), ("small", 43_942_944), ("plus", 41_112_772)]
+)
 def test_has_the_published_number_of_parameters(network, parameters):
     assert sum(p.numel() for p in create(network).parameters()) == parameters
 

@@ -1,4 +1,4 @@
-"""The objective and the schedules give the release's numbers (values in tests/pretraining/release.json)."""
+"""The objective and the schedules give the release's numbers (values in tests/release)."""
 
 import json
 import zlib
@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from unimiss.models import Backbone
-from unimiss.pretraining.head import ProjectionHead
+from unimiss.models.head import ProjectionHead
 from unimiss.pretraining.objective import Learner, SelfDistillation, follow
 from unimiss.pretraining.schedules import cosine
 
-RELEASE = json.loads((Path(__file__).parent / "release.json").read_text())
+RELEASE = json.loads((Path(__file__).parents[1] / "release" / "manifest.json").read_text())
 
 
 def drawn(name: str, *shape: int) -> torch.Tensor:

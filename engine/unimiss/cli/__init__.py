@@ -28,6 +28,7 @@ for command in (
     using.doctor,
 ):
     app.command()(command)
+app.command("import")(using.import_)
 
 _LISTS = {"pretrain": ("--images", "--volumes")}
 

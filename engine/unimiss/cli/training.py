@@ -34,7 +34,19 @@ Every = Annotated[int | None, typer.Option(metavar="STEPS", help="Steps between 
 
 
 _CHANGEABLE = frozenset(
-    {"checkpoint_every", "clip", "devices", "lr", "minutes", "nodes", "precision", "steps", "workers"}
+    {
+        "activation_checkpointing",
+        "checkpoint_every",
+        "clip",
+        "compile",
+        "devices",
+        "lr",
+        "minutes",
+        "nodes",
+        "precision",
+        "steps",
+        "workers",
+    }
 )
 
 
@@ -72,7 +84,7 @@ def pretrain(
     run: RunFolder,
     images: Annotated[list[Path], typer.Option(help="Radiographs: files, folders or text lists.")] = [],  # noqa: B006
     volumes: Annotated[list[Path], typer.Option(help="Volumes: files, folders or text lists.")] = [],  # noqa: B006
-    network: Annotated[str | None, typer.Option(help="tiny or small.")] = None,
+    network: Annotated[str | None, typer.Option(help="tiny, small or plus.")] = None,
     objective: Annotated[str | None, typer.Option(help="unimiss.")] = None,
     preset: Annotated[str | None, typer.Option(help="auto, paper or demo.")] = None,
     steps: Steps = None,
@@ -120,7 +132,7 @@ def finetune(
     dataset: Annotated[Path | None, typer.Argument(help="Folder of labelled cases.")] = None,
     task: Annotated[str | None, typer.Option(help="segmentation.")] = None,
     init: Init = None,
-    network: Annotated[str | None, typer.Option(help="tiny or small, with --init none.")] = None,
+    network: Annotated[str | None, typer.Option(help="tiny, small or plus, with --init none.")] = None,
     fold: Annotated[int | None, typer.Option(help="Which part of the patients validates.")] = None,
     fraction: Annotated[float | None, typer.Option(help="Share of the training patients to use.")] = None,
     steps: Steps = None,

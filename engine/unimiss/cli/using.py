@@ -1,16 +1,16 @@
-"""``unimiss predict``, ``evaluate``, ``info``, ``demo`` and ``doctor``."""
+"""``unimiss predict``, ``evaluate``, ``import``, ``info``, ``demo`` and ``doctor``."""
 
 from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from unimiss.errors import Stopped
+from unimiss.errors import InputError, Stopped
 
 _SHOWN_PROBLEMS = 5
 
@@ -84,6 +84,40 @@ def evaluate(
     print_report(report)
     if json is not None:
         atomic.write_json(json, report.to_json())
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="Checkpoint of the UniMiSS or UniMiSS+ release.")],
+    output: Annotated[Path, typer.Option(help="The model to write.")],
+    part: Annotated[Literal["student", "teacher"], typer.Option(help="Whose weights to take.")] = "student",
+    head: Annotated[bool, typer.Option("--head", help="Also keep the projection head.")] = False,
+    native: Annotated[
+        list[str],
+        typer.Option(
+            metavar="SIZE", help="Input size, such as 48x192x192, that the network was built for; repeatable."
+        ),
+    ] = [],  # noqa: B006
+    json: Annotated[Path | None, typer.Option(help="Write the name of every tensor and its fate.")] = None,
+) -> None:
+    """Turn a released checkpoint into a model to fine-tune; nothing in the file is run.
+
+    Example: unimiss import UniMiss_small.pth --output models/unimiss_small
+    """
+    from unimiss.models.importing import import_release, parse_sizes
+    from unimiss.runs import atomic
+
+    if output.exists():
+        raise InputError(f"{output} exists already; name another file")
+    found = import_release(file, part=part, head=head, native=parse_sizes(native))
+    found.checkpoint.save(output)
+    lines = [("network", found.variant), *([("part", found.part)] if found.part else [])]
+    lines.append(("loaded", f"{len(found.loaded)} tensors, all of them as they are"))
+    for group, count in found.unused_groups().items():
+        keep = " (--head keeps it)" if group == f"{found.part}'s head" and not head else ""
+        lines.append(("unused", f"{group}, {count} tensor{'s' * (count != 1)}{keep}"))
+    _print_lines([*lines, ("model", str(output))])
+    if json is not None:
+        atomic.write_json(json, {"loaded": found.loaded, "unused": found.unused})
 
 
 def info(path: Annotated[Path, typer.Argument(help="Image, data set, run folder or model.")]) -> None:

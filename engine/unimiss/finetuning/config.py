@@ -27,7 +27,7 @@ class FinetuneConfig(TrainingSettings):
         What is learned.
     init : Path or None
         Pre-trained backbone or segmentation model to start from; none for random weights.
-    network : "tiny" or "small"
+    network : "tiny", "small" or "plus"
         Size of MiT, where there is no `init`.
     fold, folds : int
         Which of how many parts of the patients validates.

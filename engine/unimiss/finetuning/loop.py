@@ -21,6 +21,7 @@ from unimiss.finetuning.prepare import PreparedCase
 from unimiss.finetuning.validation import validate
 from unimiss.models.checkpoint import Checkpoint, Description
 from unimiss.models.optimizer import load_optimizer, optimizer_tensors
+from unimiss.models.recompute import recompute
 from unimiss.models.segmentation import SegmentationNetwork
 from unimiss.settings import known
 
@@ -86,6 +87,9 @@ class Finetuning:
         self.spacing = material.preprocessing.spacing or (1.0, 1.0)
         optimizer = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay)
         self.network = network
+        recompute(network, config.activation_checkpointing)
+        if config.compile:
+            network.compile()
         self._scales = resolve_precision(config.precision) == "16-mixed"
         self.wrapped, self.optimizer = fabric.setup(network, optimizer)
         loss = DiceCELoss(softmax=True, to_onehot_y=True, include_background=False, batch=True)
@@ -146,7 +150,7 @@ class Finetuning:
             kind="segmentation",
             network=self.config.network,
             native={len(self.patch): self.patch},
-            channels=self.material.preprocessing.channels,
+            channels={len(self.patch): self.material.preprocessing.channels},
             labels=self.material.labels,
             preprocessing=self.material.preprocessing,
             objective="segmentation",

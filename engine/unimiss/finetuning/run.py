@@ -20,7 +20,7 @@ from unimiss.finetuning.prepare import PreparedCase, fit_intensity, prepare_case
 from unimiss.finetuning.train import train
 from unimiss.models import checkpoint
 from unimiss.models.segmentation import SegmentationNetwork
-from unimiss.models.transfer import transfer_backbone
+from unimiss.models.transfer import transfer
 from unimiss.runs import Run
 from unimiss.runs.writer import Listener, RunWriter
 from unimiss.settings import known
@@ -102,9 +102,13 @@ def _finetune(config: FinetuneConfig, writer: RunWriter, fabric: Fabric) -> bool
     material = Material(training, validation, labels, fit_intensity(storing, training, cache))
     torch.manual_seed(config.seed)
     network = SegmentationNetwork(
-        config.network, material.preprocessing.channels, len(labels), known(config.patch), config.drop_path
+        config.network,
+        material.preprocessing.channels,
+        len(labels),
+        known(config.patch),
+        drop_path=config.drop_path,
     )
-    transferred = None if source is None else transfer_backbone(network, source.network())
+    transferred = None if source is None else transfer(network, source.network())
     if transferred is not None:
         writer.progress(0.0, stage=f"weights: {transferred}")
     if not writer.resumed:

@@ -1,10 +1,12 @@
 """MiT and the networks built on it."""
 
+from unimiss.models import released
 from unimiss.models.backbone import Backbone
+from unimiss.models.classification import ClassificationNetwork
 from unimiss.models.presets import Network
 from unimiss.models.segmentation import SegmentationNetwork
 
-__all__ = ["Backbone", "SegmentationNetwork", "create"]
+__all__ = ["Backbone", "ClassificationNetwork", "SegmentationNetwork", "create", "released"]
 
 
 def create(network: Network) -> Backbone:
@@ -12,12 +14,12 @@ def create(network: Network) -> Backbone:
 
     Parameters
     ----------
-    network : "tiny" or "small"
-        20.38 M or 43.94 M parameters, both dimensions.
+    network : "tiny", "small" or "plus"
+        20.38 M, 43.94 M or 41.11 M parameters, both dimensions; "plus" with its reconstruction decoder.
 
     Returns
     -------
     Backbone
         ``backbone(x)`` gives (B, embed_dim) for (B, 3, height, width) or (B, 1, depth, height, width).
     """
-    return Backbone(network)
+    return Backbone(network, reconstruction=network == "plus")

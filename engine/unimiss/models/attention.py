@@ -37,9 +37,20 @@ class Attention(nn.Module):
         2, 3 or both: only the reducing convolution differs between them.
     bias : bool
         Whether queries, keys and values have one.
+    depthwise : bool
+        Whether the reducing convolution works on every channel by itself (MiT+).
     """
 
-    def __init__(self, dim: int, heads: int, reduction: int, dimensions: Sequence[int], bias: bool) -> None:
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        reduction: int,
+        dimensions: Sequence[int],
+        *,
+        bias: bool,
+        depthwise: bool = False,
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.reduction = reduction
@@ -47,8 +58,9 @@ class Attention(nn.Module):
         self.kv = nn.Linear(dim, 2 * dim, bias=bias)
         self.proj = nn.Linear(dim, dim)
         if reduction > 1:
+            groups = dim if depthwise else 1
             self.reduce = Switchable(
-                dimensions, lambda d: convolution(d)(dim, dim, reduction, stride=reduction)
+                dimensions, lambda d: convolution(d)(dim, dim, reduction, stride=reduction, groups=groups)
             )
             self.norm = nn.LayerNorm(dim)
 
@@ -93,12 +105,17 @@ class DropPath(nn.Module):
         return x * keep / (1 - self.rate)
 
 
+def drop_rates(last: float, blocks: int) -> list[float]:
+    """Stochastic depth of successive blocks: from 0 to `last` in equal steps."""
+    return [last * i / max(1, blocks - 1) for i in range(blocks)]
+
+
 class Block(nn.Module):
     """Pre-norm Transformer block: attention, then an MLP with GELU.
 
     Parameters
     ----------
-    dim, heads, reduction, dimensions, bias
+    dim, heads, reduction, dimensions, bias, depthwise
         As in `Attention`.
     mlp_ratio : int
         Hidden width over `dim`.
@@ -116,13 +133,14 @@ class Block(nn.Module):
         dimensions: Sequence[int],
         *,
         bias: bool,
+        depthwise: bool,
         mlp_ratio: int,
         eps: float,
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, eps=eps)
-        self.attention = Attention(dim, heads, reduction, dimensions, bias)
+        self.attention = Attention(dim, heads, reduction, dimensions, bias=bias, depthwise=depthwise)
         self.norm2 = nn.LayerNorm(dim, eps=eps)
         self.mlp = nn.Sequential(nn.Linear(dim, mlp_ratio * dim), nn.GELU(), nn.Linear(mlp_ratio * dim, dim))
         self.drop_path = DropPath(drop_path)

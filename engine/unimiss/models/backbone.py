@@ -6,41 +6,86 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from unimiss.models.decoder import Decoder
+from unimiss.models.decoder import Decoder, StemDecoder
 from unimiss.models.encoder import Encoder
-from unimiss.models.presets import INPUT_CHANNELS, NATIVE, PRESETS, Network, Shape
+from unimiss.models.presets import INPUT_CHANNELS, PRESETS, Network, Shape
+from unimiss.models.switch import Switchable, convolution, enlarge
 
 
 class Backbone(nn.Module):
-    """Encoder and decoder; the representation is the decoder's class token.
+    """What pre-training trains: images in, one vector each out, and where it is built for it the image again.
+
+    The vector is the class token: of the decoder in MiT (48 values), of the encoder in MiT+ (320).
 
     Parameters
     ----------
-    network : str
-        "tiny" or "small".
+    network : "tiny", "small" or "plus"
+        Size of MiT; "plus" is MiT+.
     native : mapping of int to tuple of int, optional
         Input size that the position tables of each dimension are made for; its keys say which dimensions
-        are built. Any other size is interpolated.
-    drop_path : float
-        Stochastic depth of the encoder's last block.
+        are built. Any other size is interpolated. By default the published one.
+    channels : mapping of int to int, optional
+        Input channels of each dimension; by default the published ones, 3 in 2D and 1 in 3D.
+    reconstruction : bool
+        Whether there is a decoder up to full resolution that gives the image back (UniMiSS+).
+    drop_path, decoder_drop_path : float
+        Stochastic depth of the last block of encoder and decoder, growing linearly from 0.
     """
 
     def __init__(
-        self, network: Network, native: Mapping[int, Shape] | None = None, drop_path: float = 0.0
+        self,
+        network: Network,
+        native: Mapping[int, Shape] | None = None,
+        channels: Mapping[int, int] | None = None,
+        *,
+        reconstruction: bool = False,
+        drop_path: float = 0.0,
+        decoder_drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        preset, native = PRESETS[network], dict(NATIVE if native is None else native)
-        channels = {d: INPUT_CHANNELS[d] for d in native}
-        self.embed_dim = preset.dims[0]
+        preset = PRESETS[network]
+        native = dict(native or preset.native)
+        channels = {d: (channels or INPUT_CHANNELS)[d] for d in native}
+        self.decodes = preset.decoder_class_token
+        self.reconstructs = reconstruction
+        self.embed_dim = preset.dims[0] if self.decodes else preset.dims[-1]
         self.encoder = Encoder(preset, channels, native, class_token=True, drop_path=drop_path)
-        self.decoder = Decoder(preset, native, class_token=True)
+        if self.decodes or reconstruction:
+            self.decoder = Decoder(preset, native, class_token=self.decodes, drop_path=decoder_drop_path)
+        if reconstruction:
+            self.stem_decoder = StemDecoder(preset, sorted(native))
+            width = preset.stem[0].channels
+            self.pixels = Switchable(sorted(native), lambda d: convolution(d)(width, channels[d], 1))
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Represent images (B, 3, height, width) or (B, 1, depth, height, width) as (B, embed_dim)."""
-        cls = self.decoder(self.encoder(x)).cls
-        out: Tensor = cls[:, 0]
-        return out
+        """Represent images (B, channels, height, width) or (B, channels, depth, height, width).
+
+        One channel instead of several is a grey image.
+
+        Returns
+        -------
+        Tensor, shape (B, embed_dim)
+        """
+        encoded = self.encoder(x)
+        cls: Tensor = self.decoder(encoded).cls if self.decodes else encoded.cls
+        return cls[:, 0]
+
+    def reconstruct(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Represent images, and give them back.
+
+        Returns
+        -------
+        Tensor, shape (B, embed_dim)
+            As `forward`.
+        Tensor, shape of `x`
+            Logits of the reconstruction: its sigmoid is the image scaled to [0, 1].
+        """
+        encoded = self.encoder(x)
+        decoded = self.decoder(encoded)
+        finest = self.stem_decoder(decoded.stages[-1], encoded.stem)[-1]
+        cls: Tensor = decoded.cls if self.decodes else encoded.cls
+        return cls[:, 0], enlarge(self.pixels(finest), x.shape[2:])
 
 
 def initialise(network: nn.Module) -> None:

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from unimiss.data.preprocessing import Preprocessing
 from unimiss.errors import InputError
 from unimiss.models.backbone import Backbone
-from unimiss.models.presets import Network
+from unimiss.models.classification import ClassificationNetwork
+from unimiss.models.presets import INPUT_CHANNELS, Network
 from unimiss.models.segmentation import SegmentationNetwork
 from unimiss.runs import Run, atomic
 from unimiss.settings import Settings
@@ -24,6 +25,7 @@ from unimiss.settings import Settings
 _HEADER = "unimiss"
 _MOST_VOXELS = 2**26  # of a native size: its position tables then take 0.4 GiB
 Size = Annotated[int, Field(gt=0, le=4096)]
+Channels = Annotated[int, Field(gt=0, le=64)]
 
 
 class Description(Settings):
@@ -31,14 +33,16 @@ class Description(Settings):
 
     Attributes
     ----------
-    kind : "backbone" or "segmentation"
+    kind : "backbone", "segmentation" or "classification"
         Which network the tensors called ``network.…`` belong to.
-    network : "tiny" or "small"
+    network : "tiny", "small" or "plus"
         Size of MiT.
     native : dict of int to tuple of int
         Input size that the position tables of each dimension are made for; the patch of a segmentation.
-    channels : int
-        Input channels of a segmentation network.
+    channels : dict of int to int
+        Input channels of each dimension; where none are named, the published ones.
+    reconstruction, deep_supervision, rereads_coarsest : bool
+        As in `Backbone` and `SegmentationNetwork`.
     labels : dict of int to str
         Label values and names in the order of the classes, background first.
     preprocessing : Preprocessing or None
@@ -54,10 +58,13 @@ class Description(Settings):
     """
 
     format: Literal[1] = 1
-    kind: Literal["backbone", "segmentation"]
+    kind: Literal["backbone", "segmentation", "classification"]
     network: Network
     native: dict[int, tuple[Size, ...]]
-    channels: Annotated[int, Field(gt=0, le=64)] = 1
+    channels: dict[int, Channels] = {}
+    reconstruction: bool = False
+    deep_supervision: bool = True
+    rereads_coarsest: bool = False
     labels: dict[int, str] = {}
     preprocessing: Preprocessing | None = None
     objective: str
@@ -71,18 +78,30 @@ class Description(Settings):
         for dimension, size in self.native.items():
             if dimension not in (2, 3) or len(size) != dimension or math.prod(size) > _MOST_VOXELS:
                 raise ValueError(f"native size {size} of dimension {dimension} is impossible")
-        if self.kind == "segmentation" and (len(self.native) != 1 or not 2 <= len(self.labels) <= 256):
-            raise ValueError("a segmentation has one dimension and 2 to 256 labels")
+        if not self.native or not set(self.channels) <= set(self.native):
+            raise ValueError("channels and native sizes are those of the dimensions that were built")
+        if self.kind != "backbone" and (len(self.native) != 1 or not 2 <= len(self.labels) <= 256):
+            raise ValueError(f"a {self.kind} has one dimension and 2 to 256 labels")
         if any(not 0 <= value <= 65535 for value in self.labels):
             raise ValueError("label values go from 0 to 65535")
         return self
 
     def make_network(self) -> nn.Module:
         """Make the network that is described, untrained."""
+        channels = {d: self.channels.get(d, INPUT_CHANNELS[d]) for d in self.native}
         if self.kind == "backbone":
-            return Backbone(self.network, self.native)
-        (native,) = self.native.values()
-        return SegmentationNetwork(self.network, self.channels, len(self.labels), native)
+            return Backbone(self.network, self.native, channels, reconstruction=self.reconstruction)
+        ((d, native),) = self.native.items()
+        if self.kind == "classification":
+            return ClassificationNetwork(self.network, channels[d], len(self.labels), native)
+        return SegmentationNetwork(
+            self.network,
+            channels[d],
+            len(self.labels),
+            native,
+            deep_supervision=self.deep_supervision,
+            rereads_coarsest=self.rereads_coarsest,
+        )
 
 
 @dataclass(frozen=True)
@@ -107,7 +126,7 @@ class Checkpoint:
         atomic.write(path, lambda temporary: save_file(tensors, temporary, metadata=header))
 
     @classmethod
-    def load(cls, path: Path, only: str = "") -> Checkpoint:
+    def load(cls, path: Path, only: str | tuple[str, ...] = "") -> Checkpoint:
         """Read a checkpoint's description and the tensors whose names begin with `only`.
 
         Raises
@@ -176,6 +195,6 @@ def find(model: Path | str) -> Path:
     return path
 
 
-def load(model: Path | str, only: str = "network.") -> Checkpoint:
+def load(model: Path | str, only: str | tuple[str, ...] = "network.") -> Checkpoint:
     """Read the checkpoint that a MODEL argument means; see `find`."""
     return Checkpoint.load(find(model), only)

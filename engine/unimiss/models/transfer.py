@@ -1,7 +1,8 @@
-"""Pre-trained weights into another network, with an account of every tensor."""
+"""Trained weights into another network, with an account of every tensor."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 from unimiss.models.position import PositionTables, resize_table
 
 _TABLE = ".position.tables."
+_FIRST = "encoder.stem.0."
+_OF_THE_TASK = ("head.", "deep_heads.", "pixels.")
 
 
 @dataclass
@@ -33,20 +36,32 @@ class TransferReport:
     new: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
 
+    def add_head(self, head: nn.Module, given: Mapping[str, Tensor]) -> None:
+        """Load a projection head too, where the source has one of the same size."""
+        names = [f"head.{name}" for name in given]
+        if {name: tensor.shape for name, tensor in head.state_dict().items()} == {
+            name: tensor.shape for name, tensor in given.items()
+        }:
+            head.load_state_dict(dict(given))
+            self.loaded += names
+        else:
+            self.unused += names
+
     def __str__(self) -> str:
         parts = [f"{len(self.loaded)} tensors loaded", f"{len(self.resized)} resized", f"{len(self.new)} new"]
         return f"{', '.join(parts)}, {len(self.unused)} of the source unused"
 
 
-def transfer_backbone(network: nn.Module, source: nn.Module) -> TransferReport:
-    """Load a backbone's weights into a network that has an encoder and a decoder like it.
+def transfer(network: nn.Module, source: nn.Module) -> TransferReport:
+    """Load trained weights into a network that has an encoder, and perhaps a decoder, like it.
 
     Parameters
     ----------
     network : Module
-        Changed in place; may be built for one dimension, without class token, for other grids and channels.
+        Changed in place; may be built for one dimension, without class token or decoder, for other grids and
+        channels.
     source : Module
-        The pre-trained backbone.
+        A backbone, or the network of another task; the last layers, which belong to its task, stay there.
 
     Returns
     -------
@@ -59,7 +74,7 @@ def transfer_backbone(network: nn.Module, source: nn.Module) -> TransferReport:
     old_tables = {name: m for name, m in source.named_modules() if isinstance(m, PositionTables)}
     state = network.state_dict()
     for name, tensor in state.items():
-        old = given.pop(name, None)
+        old = None if name.startswith(_OF_THE_TASK) else given.pop(name, None)
         if old is None:
             report.new.append(name)
         elif _TABLE in name:
@@ -73,7 +88,7 @@ def transfer_backbone(network: nn.Module, source: nn.Module) -> TransferReport:
         elif old.shape == tensor.shape:
             report.loaded.append(name)
             state[name] = old
-        elif old.ndim > 2 and old.shape[0] == tensor.shape[0] and old.shape[2:] == tensor.shape[2:]:
+        elif name.startswith(_FIRST) and old[:, 0].shape == tensor[:, 0].shape:
             report.resized.append(name)
             state[name] = _fit_channels(old, tensor.shape[1])
         else:

@@ -25,7 +25,7 @@ class PretrainConfig(TrainingSettings):
     ----------
     images, volumes : list of Path
         Files, folders or text lists of radiographs and of volumes; either may be empty.
-    network : "tiny" or "small"
+    network : "tiny", "small" or "plus"
         Size of MiT.
     objective : "unimiss"
         Self-distillation within and across dimensions.

@@ -19,10 +19,11 @@ from unimiss.devices import average, gradients_are_finite, refuse_uneven, resolv
 from unimiss.errors import InputError, JobError
 from unimiss.models import Backbone, checkpoint
 from unimiss.models.checkpoint import Checkpoint, Description
+from unimiss.models.head import ProjectionHead
 from unimiss.models.optimizer import load_optimizer, optimizer_tensors
-from unimiss.models.transfer import transfer_backbone
+from unimiss.models.recompute import recompute
+from unimiss.models.transfer import transfer
 from unimiss.pretraining.config import PretrainConfig
-from unimiss.pretraining.head import ProjectionHead
 from unimiss.pretraining.objective import Learner, SelfDistillation, follow
 from unimiss.pretraining.prepare import Prepared
 from unimiss.pretraining.sampling import Batches, Views, collate
@@ -57,19 +58,25 @@ class Pretraining:
         native: dict[int, tuple[int, ...]] = {2: known(config.size_2d)}
         if config.volumes:
             native[3] = known(config.size_3d)  # its slices pass through the 2D parts
-        backbone = Backbone(config.network, native, config.drop_path)
+        backbone = Backbone(config.network, native, drop_path=config.drop_path)
+        head = ProjectionHead(backbone.embed_dim, known(config.outputs))
         self.transferred = None
         if config.init is not None and not resumed:  # later on, the checkpoint holds all weights
-            source = checkpoint.load(config.init)
+            source = checkpoint.load(config.init, only=("network.", "head."))
             if source.description.kind != "backbone":
                 raise InputError(
                     f"{config.init} is a {source.description.kind} model; pre-training starts from a backbone"
                 )
-            self.transferred = transfer_backbone(backbone, source.network())
-        learner = Learner(backbone, ProjectionHead(backbone.embed_dim, known(config.outputs)))
+            self.transferred = transfer(backbone, source.network())
+            self.transferred.add_head(head, source.part("head"))
+        learner = Learner(backbone, head)
+        recompute(learner, config.activation_checkpointing)
         self.native = native
         self.teacher = copy.deepcopy(learner).requires_grad_(False)
         self.teacher.to(fabric.device).eval()  # no stochastic depth in what the student is to predict
+        if config.compile:
+            learner.compile()
+            self.teacher.compile()
         self._scales = resolve_precision(config.precision) == "16-mixed"
         optimizer = torch.optim.AdamW(_groups(learner), lr=0.0)
         self.learner = learner

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from unimiss.models.backbone import Backbone
-from unimiss.pretraining.head import ProjectionHead
+from unimiss.models.head import ProjectionHead
 
 Logits = Mapping[str, Tensor]
 
@@ -53,7 +53,7 @@ class Learner(nn.Module):
         if views.ndim == 4:
             return {"image": self.head(self.backbone(views))}
         n, _, depth = views.shape[:3]
-        slices = views[:, 0].flatten(0, 1)[:, None].expand(-1, 3, -1, -1)
+        slices = views[:, 0].flatten(0, 1)[:, None]
         features = self.head.features(self.backbone(slices)).view(n, depth, -1)
         return {
             "volume": self.head(self.backbone(views)),

@@ -1,0 +1,150 @@
+"""Networks of the official release: its outputs from its weights, by its names (numbers in tests/release)."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from unimiss.errors import InputError
+from unimiss.models import released
+from unimiss.models.release_names import VARIANTS
+
+MANIFEST = json.loads((Path(__file__).parents[1] / "release" / "manifest.json").read_text())
+CASES = [(v, c) for v, entry in MANIFEST.items() for c in entry.get("cases", []) if v in VARIANTS]
+
+
+def test_every_network_of_the_manifest_is_known():
+    assert set(VARIANTS) == {name for name, entry in MANIFEST.items() if "state_dict" in entry}
+    assert len(VARIANTS) == 12
+
+
+@pytest.fixture(scope="module")
+def build(release):
+    """Build each variant once."""
+    built = {}
+
+    def make(variant):
+        if variant not in built:
+            built.clear()  # one at a time in memory
+            built[variant] = released.network(variant, release.weights(variant))
+        return built[variant]
+
+    return make
+
+
+@pytest.mark.parametrize(("variant", "case"), CASES, ids=[f"{v}-{c['case']}" for v, c in CASES])
+def test_outputs_equal_the_release_s(release, build, variant, case):
+    network = build(variant)
+    with torch.inference_mode():
+        outputs = network(release.image(variant, case))
+    assert set(outputs) == set(case["outputs"])
+    for name, output in outputs.items():
+        expected = case["outputs"][name]
+        assert list(output.shape) == expected["shape"]
+        assert output.isfinite().all()
+        key = f"{variant}/{case['case']}/{name}"
+        if key in release.golden:
+            found = release.sample(key, output, expected["sampled"])
+            assert np.abs(found - release.golden[key].ravel()).max() <= 1e-4
+            assert float(output.mean()) == pytest.approx(expected["mean"], abs=1e-4)
+            assert float(output.std(correction=0)) == pytest.approx(expected["std"], abs=1e-4)
+
+
+def test_every_stored_output_belongs_to_a_case(release):
+    keys = {f"{v}/{c['case']}/{name}" for v, c in CASES for name in c["outputs"]}
+    assert set(release.golden) <= keys
+    assert len(release.golden) == 13
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_names_go_to_ours_and_back_bit_for_bit(release, build, variant):
+    weights = release.weights(variant)
+    back = build(variant).release_state_dict()
+    assert sorted(back) == sorted(weights)
+    assert all(torch.equal(back[name], tensor) for name, tensor in weights.items())
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_no_weight_is_left_over_and_none_is_unused(release, build, variant):
+    network = build(variant).train()
+    gain = 1024 if variant == "projection_head" else 0  # constant
+    assert sum(p.numel() for p in network.parameters()) + gain == MANIFEST[variant]["parameters"]
+    first = MANIFEST[variant]["cases"][0]
+    for shape in {tuple(case["input_shape"][1:]) for case in MANIFEST[variant]["cases"]}:
+        small = shape[:1] + tuple(min(size, 64) for size in shape[1:]) if len(shape) > 1 else shape
+        sum(out.square().sum() for out in network(torch.randn(2, *small)).values()).backward()
+    unused = [name for name, p in network.named_parameters() if p.grad is None]
+    network.zero_grad(set_to_none=True)
+    network.eval()
+    assert not unused, first
+
+
+@pytest.mark.parametrize("variant", sorted(set(VARIANTS)))
+def test_a_network_is_recognised_by_its_names(variant):
+    assert released.identify(
+        name for name, _ in MANIFEST[variant]["state_dict"] if "weight_g" not in name
+    ) == (variant)
+
+
+def shapes(variant):
+    return {name: torch.zeros(shape) for name, shape in MANIFEST[variant]["state_dict"]}
+
+
+def test_a_missing_and_an_unknown_tensor_are_named():
+    weights = shapes("classification3d_tiny")
+    del weights["cls_tokens1"]
+    weights["surprise"] = torch.zeros(1)
+    with pytest.raises(
+        InputError, match=r"classification3d_tiny.*1 missing.*cls_tokens1.*1 unknown.*surprise"
+    ):
+        released.identify(weights)
+    with pytest.raises(InputError, match="cls_tokens1"):
+        released.network("classification3d_tiny", weights)
+
+
+def test_a_tensor_of_another_shape_is_named():
+    weights = shapes("classification3d_tiny")
+    weights["block1.0.mlp.fc1.weight"] = torch.zeros(5, 48)
+    with pytest.raises(InputError, match="do not fit classification3d_tiny"):
+        released.network("classification3d_tiny", weights)
+
+
+def test_an_unknown_variant_is_named():
+    with pytest.raises(InputError, match=r"'unimiss_huge'.*unimiss_tiny"):
+        released.network("unimiss_huge", {})
+
+
+def test_other_channels_classes_and_input_sizes_are_read_from_the_shapes():
+    weights = shapes("segmentation3d_tiny")
+    native, grids = (48, 192, 192), (24 * 48 * 48, 12 * 24 * 24, 6 * 12 * 12, 3 * 6 * 6)
+    for stage, places in enumerate(grids, 1):
+        name = f"transformer.pos_embed{stage}"
+        weights[name] = torch.zeros(1, places, weights[name].shape[-1])
+    for stage, places in enumerate(grids[2::-1]):
+        name = f"DecPosEmbed{stage}"
+        weights[name] = torch.zeros(1, places, weights[name].shape[-1])
+    weights["transformer.patch_embed0.conv.weight"] = torch.zeros(32, 4, 7, 7, 7)
+    for name in [name for name in weights if "cls_conv" in name]:
+        weights[name] = torch.zeros(3, *weights[name].shape[1:])
+    sizes = released.network("segmentation3d_tiny", weights).sizes
+    assert sizes.native == {3: native}
+    assert sizes.channels == {3: 4}
+    assert sizes.classes == 3
+
+
+def test_a_table_of_unknown_size_asks_for_the_input_size():
+    weights = shapes("classification2d_plus")
+    for stage, places in enumerate((32 * 32, 16 * 16, 8 * 8, 4 * 4), 1):
+        name = f"pos_embed2D{stage}"
+        weights[name] = torch.zeros(1, 1 + places, weights[name].shape[-1])
+    with pytest.raises(InputError, match=r"1024 places.*--native"):
+        released.network("classification2d_plus", weights)
+    assert released.network("classification2d_plus", weights, {2: (128, 128)}).sizes.native == {2: (128, 128)}
+
+
+def test_a_gain_other_than_one_is_refused(release):
+    weights = release.weights("projection_head") | {"last_layer.weight_g": torch.full((1024, 1), 2.0)}
+    with pytest.raises(InputError, match="weight_g"):
+        released.network("projection_head", weights)
