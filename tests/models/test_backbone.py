@@ -5,7 +5,6 @@ import torch
 
 from unimiss.models import Backbone, create
 from unimiss.models.attention import Attention
-from unimiss.models.position import resize_table
 
 
 @pytest.fixture(scope="module")
@@ -67,31 +66,6 @@ def test_stochastic_depth_reaches_the_network():
     assert not torch.equal(network(x), network(x))
     network.eval()
     assert torch.equal(network(x), network(x))
-
-
-@pytest.mark.parametrize("native", [(6, 8), (4, 6, 6)])
-def test_position_tables_keep_the_class_entry_and_interpolate_every_axis_on_its_own(native):
-    # A table that is linear along one axis stays so in its interior, whatever happens to the others.
-    line = torch.arange(native[-1], dtype=torch.float32).expand(native).reshape(1, -1, 1)
-    table = torch.cat([torch.full((1, 1, 1), 7.0), line], dim=1)
-    grid = (*native[:-1], native[-1] * 2)
-    resized = resize_table(table, native, grid)
-    assert resized[0, 0, 0] == 7
-    maps = resized[0, 1:, 0].reshape(grid)
-    scale = (grid[-1] + 0.1) / native[-1]
-    expected = (torch.arange(grid[-1]) + 0.5) / scale - 0.5
-    inner = slice(4, -4)
-    torch.testing.assert_close(
-        maps[..., inner], expected[inner].expand(*grid[:-1], -1), atol=5e-2, rtol=0
-    )  # torch's cubic kernel bends lines by 0.03
-    assert (maps == maps[(0,) * (len(grid) - 1)]).all() or torch.allclose(
-        maps, maps[(0,) * (len(grid) - 1)].expand_as(maps), atol=1e-4
-    )
-
-
-def test_the_native_grid_leaves_a_table_untouched():
-    table = torch.randn(1, 1 + 12, 5)
-    assert resize_table(table, (3, 4), (3, 4)) is table
 
 
 def test_axes_shorter_than_the_reduction_are_padded_and_others_floored():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -162,9 +163,11 @@ class Checkpoint:
         InputError
             The tensors do not fit the description.
         """
-        network = self.description.make_network()
+        with torch.device("meta"):  # no time for first weights that are replaced at once
+            network = self.description.make_network()
         try:
-            network.load_state_dict(self.part("network"))
+            weights = {name: tensor.float() for name, tensor in self.part("network").items()}
+            network.load_state_dict(weights, assign=True)
         except RuntimeError as error:
             raise InputError(f"the model's weights do not fit its description: {error}") from error
         return network.eval()

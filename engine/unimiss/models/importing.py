@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -91,7 +92,7 @@ def import_release(
         names = [f"{prefix}{name}" for name in body]
         head_weights, head_prefix = _below(weights, "head.")
         if head:
-            if not head_prefix:
+            if not head_weights:
                 raise InputError("it holds no projection head")
             ours = network("projection_head", _checked(head_weights)).network
             tensors |= {f"head.{name}": tensor for name, tensor in ours.state_dict().items()}
@@ -141,8 +142,8 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 def _forbidden(error: UnpicklingError) -> str:
     """Name what the file asked for that would run code, where the loader tells it."""
-    _, found, rest = str(error).partition("Unsupported global: GLOBAL ")
-    asks = f", it asks for {rest.split()[0]}" if found else ""
+    found = re.search(r"GLOBAL ([\w.]+)", str(error))
+    asks = f", it asks for {found[1]}" if found else ""
     return f"it holds more than tensors and plain values{asks}; nothing in it was run"
 
 

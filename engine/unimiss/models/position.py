@@ -28,15 +28,15 @@ def resize_table(table: Tensor, native: Shape, grid: Shape) -> Tensor:
     Returns
     -------
     Tensor, shape (1, [1 +] prod(grid), C)
-        Bicubic in 2D, trilinear in 3D. Every axis is scaled by ``(n + 0.1) / native``, also one that keeps
-        its length, as in the release (volumes of 16 slices at other sizes in plane).
+        Bicubic in 2D, trilinear in 3D. An axis whose length changes is scaled by ``(n + 0.1) / native``; one
+        that keeps it stays, which is also what the release's interpolation of volumes comes to.
     """
     if grid == native:
         return table
     entries = table.shape[1] - math.prod(native)
     cls, rest = table[:, :entries], table[:, entries:]
     maps = rest.transpose(1, 2).reshape(1, -1, *native)
-    factors = [(n + _OFFSET) / old for n, old in zip(grid, native, strict=True)]
+    factors = [1.0 if n == old else (n + _OFFSET) / old for n, old in zip(grid, native, strict=True)]
     mode = "bicubic" if len(grid) == 2 else "trilinear"
     maps = F.interpolate(maps.float(), scale_factor=factors, mode=mode, align_corners=False)
     return torch.cat([cls, maps.flatten(2).transpose(1, 2).to(table.dtype)], dim=1)

@@ -113,14 +113,15 @@ def network(variant: str, state_dict: Mapping[str, Tensor], native: Native | Non
     weights = _without_gain(state_dict) if variant == "projection_head" else dict(state_dict)
     _refuse_other_names(variant, weights)
     sizes = _sizes(variant, weights, native)
-    ours = _make(variant, sizes)
+    with torch.device("meta"):  # no time for first weights that are replaced at once
+        ours = _make(variant, sizes)
     names = release_names(variant, ours.state_dict())
     try:
-        ours.load_state_dict({name: weights[theirs] for name, theirs in names.items()})
+        own = {name: weights[theirs].float().clone() for name, theirs in names.items()}
+        ours.load_state_dict(own, assign=True)
     except RuntimeError as error:
-        raise InputError(
-            f"the weights do not fit {variant}: {str(error).splitlines()[-1].strip()}"
-        ) from error
+        reason = str(error).splitlines()[-1].strip()
+        raise InputError(f"the weights do not fit {variant}: {reason}") from error
     return Released(variant, sizes, ours).eval()
 
 
@@ -132,7 +133,7 @@ def identify(names: Iterable[str]) -> str:
     InputError
         None has; says which one is nearest, and what is missing or too much.
     """
-    given = set(names)
+    given = set(names) - {_GAIN}
     nearest = min(VARIANTS, key=lambda variant: len(given ^ expected_names(variant)))
     _refuse_other_names(nearest, given)
     return nearest
