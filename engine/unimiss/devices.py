@@ -67,8 +67,8 @@ def refuse_to_compile() -> None:
 def keep_freed_memory() -> None:
     """Let this process reuse memory that it freed, instead of giving it back and asking for it again.
 
-    Training frees and asks for the same hundreds of MiB in every step, and Linux clears each page anew: a step
-    on a CPU takes a fifth less time without that, for 5 % more memory. Only glibc has the switch.
+    Training frees and asks for the same hundreds of MiB in every step, and Linux clears each page anew: a
+    step on a CPU takes a fifth less time without that, for 5 % more memory. Only glibc has the switch.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
