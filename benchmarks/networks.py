@@ -1,7 +1,7 @@
 """MiT and a step of pre-training against a plain implementation, same weights: time and peak memory.
 
-``python benchmarks/networks.py [--network tiny|small] [--compiled] [--json FILE]``. Every measurement runs in
-a process of its own, so that its peak memory is its own; nothing else should be running. That both ways give the
+``python benchmarks/networks.py [--network tiny|small] [--compiled] [--json FILE]``. Each measurement runs in
+a process of its own, so that its peak memory is its own; nothing else should be running. That both give the
 same numbers is checked first.
 """
 
