@@ -56,7 +56,7 @@ def measure(way: str, work: str, dimension: str, precision: str, network: str) -
         student.compile()
     call = forward(student, score, views, precision)
     if work == "step":
-        call = step(student, score, views, precision)
+        call = step(student, score, views, precision, compiled=way == COMPILED)
     seconds = median_seconds(call, device)
     return {"seconds": seconds, "gib": peak_gib(device)}
 
@@ -80,11 +80,15 @@ def forward(student: Learner, score: Callable, views: Tensor, precision: str) ->
     return call
 
 
-def step(student: Learner, score: Callable, views: Tensor, precision: str) -> Callable[[], object]:
+def step(
+    student: Learner, score: Callable, views: Tensor, precision: str, *, compiled: bool
+) -> Callable[[], object]:
     """A step of pre-training: teacher, student, losses, gradients, AdamW, moving average."""
     teacher = Learner(Backbone(network_of(student)), ProjectionHead(48, OUTPUTS)).to(views.device)
     teacher.load_state_dict(student.state_dict())
     teacher.eval().requires_grad_(False)
+    if compiled:
+        teacher.compile()
     objective = SelfDistillation(OUTPUTS).to(views.device)
     optimizer = torch.optim.AdamW(student.parameters(), lr=1e-4)
     student.train()

@@ -20,6 +20,8 @@ from unimiss.errors import InputError
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 
@@ -68,13 +70,13 @@ def keep_freed_memory() -> None:
     """Let this process reuse memory that it freed, instead of giving it back and asking for it again.
 
     Training frees and asks for the same hundreds of MiB in every step, and Linux clears each page anew: a
-    step on a CPU takes a fifth less time without that, for 5 % more memory. Only glibc has the switch.
+    step on a CPU takes a fifth less time without that, for 5 % more memory. It holds until the process ends,
+    so only commands that train ask for it. Only glibc has the switch.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        no_mmap, never_trim = (-4, 0), (-1, -1)
-        for switch in (no_mmap, never_trim):
-            mallopt(*switch)
+        for switch, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1)):
+            mallopt(switch, value)
 
 
 def refuse_uneven(batch: int | str, processes: int) -> None:

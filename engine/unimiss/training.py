@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from pydantic import Field
 
-from unimiss.devices import Precision, keep_freed_memory, make_fabric, refuse_to_compile
+from unimiss.devices import Precision, make_fabric, refuse_to_compile
 from unimiss.errors import Stopped
 from unimiss.runs import Run
 from unimiss.runs.writer import Listener, RunWriter, refuse_folder
@@ -79,7 +79,6 @@ def carry_out(
     """
     folder = Run(run)
     refuse_folder(folder, resume)
-    keep_freed_memory()
     if config.compile:
         refuse_to_compile()
     fabric = make_fabric(config.devices, config.nodes, config.precision)

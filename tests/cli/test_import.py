@@ -80,7 +80,17 @@ def test_fine_tuning_starts_from_it_in_2d_and_3d(release, torsos, tmp_path, caps
     dataset, sizes = (flat_dataset(torsos, tmp_path), SMALL_2D) if dimension == 2 else (torsos, SMALL_3D)
     folder = tmp_path / "run"
     code = run(
-        "finetune", dataset, "--task", "segmentation", "--init", tmp_path / "model", "--run", folder, *sizes
+        "finetune",
+        dataset,
+        "--task",
+        "segmentation",
+        "--init",
+        tmp_path / "model",
+        "--run",
+        folder,
+        *sizes,
+        "--set",
+        "activation_checkpointing=true",
     )
     assert code == 0, capsys.readouterr().err
     assert Run(folder).state == State.FINISHED
@@ -99,3 +109,29 @@ def flat_dataset(torsos, folder):
         mask = image.with_array((image.array > np.median(image.array)).astype(np.uint8))
         engine.write(mask, folder / "flat" / "masks" / f"{source.stem}.png")
     return folder / "flat"
+
+
+def test_pre_training_takes_the_network_of_its_first_weights(release, torsos, tmp_path, capsys):
+    torch.save(weights(release, "unimissplus"), tmp_path / "bare.pth")
+    assert run("import", tmp_path / "bare.pth", "--output", tmp_path / "model") == 0
+    images = ("--images", torsos / "radiographs")
+    sizes = "--set size_2d=[32,32] --set outputs=8 --set batch_2d=1 --set holdout=0 --steps 1".split()
+    arguments = ("pretrain", *images, "--init", tmp_path / "model", "--run", tmp_path / "run", *sizes)
+    assert run(*arguments, "--set", "activation_checkpointing=true") == 0, capsys.readouterr().err
+    assert Run(tmp_path / "run").config()["network"] == "plus"
+
+
+def test_pre_training_refuses_what_is_no_backbone_before_any_work(release, torsos, tmp_path, capsys):
+    torch.save(weights(release, "classification3d_tiny"), tmp_path / "bare.pth")
+    assert run("import", tmp_path / "bare.pth", "--output", tmp_path / "model") == 0
+    images = ("--images", torsos / "radiographs")
+    assert run("pretrain", *images, "--init", tmp_path / "model", "--run", tmp_path / "run") == 2
+    assert "starts from a backbone" in capsys.readouterr().err
+    assert not Run(tmp_path / "run").config_file.exists()
+
+
+def test_the_account_does_not_replace_the_model(official, tmp_path, capsys):
+    same = ("--output", tmp_path / "m", "--json", tmp_path / "m")
+    assert run("import", official, *same) == 2
+    assert "would be lost" in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()

@@ -86,3 +86,17 @@ def test_a_folder_without_checkpoint_and_a_missing_file_are_named(tmp_path):
         checkpoint.find(tmp_path)
     with pytest.raises(InputError, match="no such model"):
         checkpoint.find(tmp_path / "missing")
+
+
+def test_a_model_of_another_format_is_told_from_a_damaged_one(saved, tmp_path):
+    header = saved.description.model_dump(mode="json") | {"format": 1, "channels": 1}
+    save_file({"network.x": torch.zeros(1)}, tmp_path / "m", metadata={"unimiss": json.dumps(header)})
+    with pytest.raises(InputError, match="another version"):
+        checkpoint.load(tmp_path / "m")
+
+
+def test_networks_of_one_checkpoint_share_no_memory(saved):
+    first, second = saved.network(), saved.network()
+    torch.nn.init.zeros_(first.encoder.cls)
+    assert not torch.equal(first.encoder.cls, second.encoder.cls)
+    assert not torch.equal(first.encoder.cls, saved.tensors["network.encoder.cls"])

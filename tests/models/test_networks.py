@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from unimiss.models import Backbone, ClassificationNetwork, SegmentationNetwork
+from unimiss.errors import InputError
+from unimiss.models import Backbone, ClassificationNetwork, SegmentationNetwork, create
 from unimiss.models.presets import PRESETS
 from unimiss.models.recompute import recompute
 from unimiss.models.transfer import transfer
@@ -129,7 +130,7 @@ def test_networks_compile_without_a_graph_break(network, shape):
 
 
 @pytest.mark.parametrize("source", NETWORKS)
-@pytest.mark.parametrize(("channels", "size"), [(4, (24, 48, 64)), (1, (32, 80))])
+@pytest.mark.parametrize(("channels", "size"), [(4, (12, 32, 48)), (1, (32, 80))])
 def test_any_backbone_goes_into_any_task_at_any_grid(source, channels, size):
     backbone = Backbone(source, FLAT | VOLUME, reconstruction=source == "plus")
     x, target = torch.randn(2, channels, *size), torch.tensor([0, 1])
@@ -144,7 +145,7 @@ def test_any_backbone_goes_into_any_task_at_any_grid(source, channels, size):
         assert any(".stem.0." in name for name in report.resized)
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
         losses = []
-        for _ in range(4):
+        for _ in range(3):
             out = model.train()(x)
             scores = out[0].flatten(2).mean(-1) if isinstance(out, list) else out
             loss = torch.nn.functional.cross_entropy(scores, target)
@@ -164,3 +165,17 @@ def test_the_last_layers_of_another_task_stay_there():
     assert torch.equal(
         model.stem_decoder.upsamplings[0]["3d"].weight, fine_tuned.stem_decoder.upsamplings[0]["3d"].weight
     )
+
+
+def test_weights_of_another_size_stay_out():
+    small, tiny = Backbone("plus", FLAT), Backbone("tiny", FLAT)
+    report = transfer(tiny, small)
+    assert any(".position." in name for name in report.new)
+    assert sorted(report.loaded + report.resized + report.new) == sorted(tiny.state_dict())
+
+
+def test_input_that_the_network_was_not_built_for_is_told():
+    with pytest.raises(ValueError, match="built for 2d"):
+        Backbone("tiny", FLAT)(torch.randn(1, 1, 8, 32, 32))
+    with pytest.raises(InputError, match=r"'huge'.*tiny"):
+        create("huge")

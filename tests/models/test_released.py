@@ -35,7 +35,7 @@ def build(release):
 
 
 @pytest.mark.parametrize(("variant", "case"), CASES, ids=[f"{v}-{c['case']}" for v, c in CASES])
-def test_outputs_equal_the_release_s(release, build, variant, case):
+def test_outputs_have_the_release_s_names_and_shapes_and_equal_its_stored_ones(release, build, variant, case):
     network = build(variant)
     with torch.inference_mode():
         outputs = network(release.image(variant, case))
@@ -50,6 +50,19 @@ def test_outputs_equal_the_release_s(release, build, variant, case):
             assert np.abs(found - release.golden[key].ravel()).max() <= 1e-4
             assert float(output.mean()) == pytest.approx(expected["mean"], abs=1e-4)
             assert float(output.std(correction=0)) == pytest.approx(expected["std"], abs=1e-4)
+
+
+def test_the_2d_segmentation_needs_the_release_s_reading_of_its_coarsest_maps(release, build):
+    variant = "segmentation2d_plus"
+    (case,) = MANIFEST[variant]["cases"]
+    network = build(variant)
+    network.network.rereads_coarsest = False
+    with torch.inference_mode():
+        output = network(release.image(variant, case))["logits"]
+    network.network.rereads_coarsest = True
+    key = f"{variant}/2d_224/logits"
+    missed = np.abs(release.sample(key, output, 4096) - release.golden[key]).max()
+    assert missed == pytest.approx(0.21, abs=0.01)
 
 
 def test_every_stored_output_belongs_to_a_case(release):

@@ -102,6 +102,7 @@ def pretrain(
 
     Example: unimiss pretrain --images xrays/ --volumes scans/ --run runs/pretraining
     """
+    from unimiss.devices import keep_freed_memory
     from unimiss.display import Display
     from unimiss.pretraining import PretrainConfig
     from unimiss.pretraining import pretrain as work
@@ -123,6 +124,7 @@ def pretrain(
     values = _settings(config, set_, options)
     if resume:
         values = _resumed(run, PretrainConfig, values)
+    keep_freed_memory()
     with Display() as display:
         work(PretrainConfig.build(values), run, resume=resume, listener=display)
 
@@ -150,6 +152,7 @@ def finetune(
 
     Example: unimiss finetune Task04_Hippocampus --init runs/pretraining --run runs/hippocampus
     """
+    from unimiss.devices import keep_freed_memory
     from unimiss.display import Display
     from unimiss.finetuning import FinetuneConfig
     from unimiss.finetuning import finetune as work
@@ -172,5 +175,6 @@ def finetune(
     values = _settings(config, set_, options)
     if resume:
         values = _resumed(run, FinetuneConfig, values)
+    keep_freed_memory()
     with Display() as display:
         work(FinetuneConfig.build(values), run, resume=resume, listener=display)

@@ -106,18 +106,28 @@ def import_(
     from unimiss.models.importing import import_release, parse_sizes
     from unimiss.runs import atomic
 
-    if output.exists():
-        raise InputError(f"{output} exists already; name another file")
+    for file_to_write in (output, json):
+        if file_to_write is not None and file_to_write.exists():
+            raise InputError(f"{file_to_write} exists already; name another file")
+    if json is not None and json.resolve() == output.resolve():
+        raise InputError(f"--json and --output both name {output}; the model would be lost")
     found = import_release(file, part=part, head=head, native=parse_sizes(native))
     found.checkpoint.save(output)
     lines = [("network", found.variant), *([("part", found.part)] if found.part else [])]
-    lines.append(("loaded", f"{len(found.loaded)} tensors, all of them as they are"))
+    converted = len(found.converted)
+    as_stored = f", {converted} of them converted to float32" if converted else ", as they are"
+    lines.append(("loaded", f"{len(found.loaded)} tensors{as_stored}"))
+    for dimension, size in found.checkpoint.description.native.items():
+        guessed = dimension in found.guessed
+        told = " (told from the length of its tables; --native corrects it)" if guessed else ""
+        lines.append((f"made for {dimension}D", " x ".join(map(str, size)) + told))
     for group, count in found.unused_groups().items():
         keep = " (--head keeps it)" if group == f"{found.part}'s head" and not head else ""
         lines.append(("unused", f"{group}, {count} tensor{'s' * (count != 1)}{keep}"))
     _print_lines([*lines, ("model", str(output))])
     if json is not None:
-        atomic.write_json(json, {"loaded": found.loaded, "unused": found.unused})
+        account = {"loaded": found.loaded, "converted": found.converted, "unused": found.unused}
+        atomic.write_json(json, account)
 
 
 def info(path: Annotated[Path, typer.Argument(help="Image, data set, run folder or model.")]) -> None:

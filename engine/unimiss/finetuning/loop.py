@@ -151,6 +151,7 @@ class Finetuning:
             network=self.config.network,
             native={len(self.patch): self.patch},
             channels={len(self.patch): self.material.preprocessing.channels},
+            rereads_coarsest=self.network.rereads_coarsest,
             labels=self.material.labels,
             preprocessing=self.material.preprocessing,
             objective="segmentation",

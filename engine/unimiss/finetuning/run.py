@@ -106,6 +106,7 @@ def _finetune(config: FinetuneConfig, writer: RunWriter, fabric: Fabric) -> bool
         material.preprocessing.channels,
         len(labels),
         known(config.patch),
+        rereads_coarsest=_rereads_coarsest(config, writer),
         drop_path=config.drop_path,
     )
     transferred = None if source is None else transfer(network, source.network())
@@ -118,6 +119,15 @@ def _finetune(config: FinetuneConfig, writer: RunWriter, fabric: Fabric) -> bool
     writer.save_config(config.model_dump(mode="json"))  # last: a folder with it can be resumed
     provenance = {"versions": versions(), "seed": config.seed, "dataset": dataset.name}
     return train(Finetuning(config, network, material, cache, fabric), writer, provenance)
+
+
+def _rereads_coarsest(config: FinetuneConfig, writer: RunWriter) -> bool:
+    """Whether the weights to begin or go on with were trained that way; see `SegmentationNetwork`."""
+    parent = writer.run.last if writer.run.last.exists() else config.init
+    if parent is None:
+        return False
+    description = checkpoint.load(parent, only=()).description
+    return description.rereads_coarsest and set(description.native) == {len(known(config.patch))}
 
 
 def split_cases(cases: Sequence[Case], config: FinetuneConfig) -> Splits:

@@ -38,8 +38,11 @@ class Predictor:
         saved = checkpoint.load(model)
         description = saved.description
         if description.kind != "segmentation" or description.preprocessing is None:
+            segments = description.kind == "segmentation"
+            lacks = "does not say how to prepare images" if segments else "does not segment"
             raise InputError(
-                f"{model} is a {description.kind}; fine-tune it first, then predict with the result"
+                f"{model} is a {description.kind} model that {lacks}; "
+                "fine-tune it first, then predict with the result"
             )
         self.labels = description.labels
         self.preprocessing = description.preprocessing

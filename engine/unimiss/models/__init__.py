@@ -1,9 +1,10 @@
 """MiT and the networks built on it."""
 
+from unimiss.errors import InputError
 from unimiss.models import released
 from unimiss.models.backbone import Backbone
 from unimiss.models.classification import ClassificationNetwork
-from unimiss.models.presets import Network
+from unimiss.models.presets import PRESETS, Network
 from unimiss.models.segmentation import SegmentationNetwork
 
 __all__ = ["Backbone", "ClassificationNetwork", "SegmentationNetwork", "create", "released"]
@@ -21,5 +22,12 @@ def create(network: Network) -> Backbone:
     -------
     Backbone
         ``backbone(x)`` gives (B, embed_dim) for (B, 3, height, width) or (B, 1, depth, height, width).
+
+    Raises
+    ------
+    InputError
+        There is no network of that name.
     """
+    if network not in PRESETS:
+        raise InputError(f"there is no network '{network}'; there are {', '.join(PRESETS)}")
     return Backbone(network, reconstruction=network == "plus")

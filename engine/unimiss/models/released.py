@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from functools import cache
 
@@ -46,7 +46,7 @@ class Sizes:
     classes: int
 
 
-_GAIN, _DIRECTION = "last_layer.weight_g", "last_layer.weight_v"
+GAIN, _DIRECTION = "last_layer.weight_g", "last_layer.weight_v"
 
 
 class Released(nn.Module):
@@ -82,7 +82,7 @@ class Released(nn.Module):
         names = release_names(self.variant, self.network.state_dict())
         state = {names[ours]: tensor for ours, tensor in self.network.state_dict().items()}
         if self.variant == "projection_head":
-            state[_GAIN] = torch.ones(state[_DIRECTION].shape[0], 1)
+            state[GAIN] = torch.ones(state[_DIRECTION].shape[0], 1)
         return state
 
 
@@ -112,6 +112,7 @@ def network(variant: str, state_dict: Mapping[str, Tensor], native: Native | Non
         raise InputError(f"'{variant}' is no network of the release; there are {', '.join(VARIANTS)}")
     weights = _without_gain(state_dict) if variant == "projection_head" else dict(state_dict)
     _refuse_other_names(variant, weights)
+    _refuse_other_axes(variant, weights)
     sizes = _sizes(variant, weights, native)
     with torch.device("meta"):  # no time for first weights that are replaced at once
         ours = _make(variant, sizes)
@@ -133,10 +134,17 @@ def identify(names: Iterable[str]) -> str:
     InputError
         None has; says which one is nearest, and what is missing or too much.
     """
-    given = set(names) - {_GAIN}
-    nearest = min(VARIANTS, key=lambda variant: len(given ^ expected_names(variant)))
+    given = set(names) - {GAIN}
+    nearest = max(VARIANTS, key=lambda variant: _likeness(given, expected_names(variant)))
+    if len(given & expected_names(nearest)) < len(given) / 2:
+        raise InputError(f"none of the release's networks is among its {len(given)} tensors")
     _refuse_other_names(nearest, given)
     return nearest
+
+
+def _likeness(one: Set[str], other: Set[str]) -> float:
+    """Share of their names that two networks have in common."""
+    return len(one & other) / len(one | other)
 
 
 def expected_names(variant: str) -> frozenset[str]:
@@ -146,10 +154,26 @@ def expected_names(variant: str) -> frozenset[str]:
 
 @cache
 def _names_by_ours(variant: str) -> dict[str, str]:
-    v = VARIANTS[variant]
-    sizes = Sizes(PRESETS[v.network].native, INPUT_CHANNELS, 2)
     with torch.device("meta"):
-        return release_names(variant, _make(variant, sizes).state_dict())
+        return release_names(variant, _make(variant, _published(variant)).state_dict())
+
+
+def _refuse_other_axes(variant: str, weights: Mapping[str, Tensor]) -> None:
+    for name, axes in _axes(variant).items():
+        if weights[name].ndim != axes:
+            raise InputError(f"'{name}' has {weights[name].ndim} axes; in {variant} it has {axes}")
+
+
+@cache
+def _axes(variant: str) -> dict[str, int]:
+    """Count the axes of every parameter, by the release's name."""
+    with torch.device("meta"):
+        state = _make(variant, _published(variant)).state_dict()
+    return {theirs: state[ours].ndim for ours, theirs in _names_by_ours(variant).items()}
+
+
+def _published(variant: str) -> Sizes:
+    return Sizes(PRESETS[VARIANTS[variant].network].native, INPUT_CHANNELS, 2)
 
 
 def _sizes(variant: str, weights: Mapping[str, Tensor], native: Native | None) -> Sizes:
@@ -159,6 +183,8 @@ def _sizes(variant: str, weights: Mapping[str, Tensor], native: Native | None) -
     channels = {d: weights[theirs[f"encoder.stem.0.{d}d.0.0.weight"]].shape[1] for d in v.dimensions}
     classes = weights[theirs["head.weight"]].shape[0] if v.kind != "backbone" else 0
     given = native or {}
+    for d in set(given) - set(v.dimensions):
+        raise InputError(f"{variant} has no {d}D part to give an input size for")
     found = {d: given.get(d) or _native(variant, weights[_first_table(theirs, d)], d) for d in v.dimensions}
     return Sizes(found, channels, classes)
 
@@ -215,7 +241,7 @@ def _refuse_other_names(variant: str, given: Iterable[str]) -> None:
 def _without_gain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Leave out the gain of the last layer, which is fixed at 1."""
     weights = dict(state)
-    gain = weights.pop(_GAIN, None)
+    gain = weights.pop(GAIN, None)
     if gain is not None and not bool((gain == 1).all()):
-        raise InputError(f"{_GAIN} is not 1 everywhere; the release fixes it there")
+        raise InputError(f"{GAIN} is not 1 everywhere; the release fixes it there")
     return weights

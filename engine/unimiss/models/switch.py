@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,7 +28,10 @@ class Switchable(nn.ModuleDict):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the module for `x` of shape (B, C, height, width) or (B, C, depth, height, width)."""
-        out: Tensor = self[key(x.ndim - 2)](x)
+        name = key(x.ndim - 2)
+        if name not in self:
+            raise ValueError(f"the network was built for {', '.join(self)}; the input has {x.ndim - 2} axes")
+        out: Tensor = self[name](x)
         return out
 
 
@@ -81,7 +85,7 @@ class ConvBlock(nn.Sequential):
         """
         conv, norm, activation = self
         y: Tensor = conv(x) if x.shape[1] == conv.in_channels else _convolve_grey(conv, x)
-        if y[0, 0].numel() > 1:
+        if math.prod(y.shape[2:]) > 1:
             out: Tensor = activation(norm(y))
             return out
         bias = norm.get_parameter("bias").view(1, -1, *(1,) * (y.ndim - 2))

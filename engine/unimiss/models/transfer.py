@@ -77,7 +77,7 @@ def transfer(network: nn.Module, source: nn.Module) -> TransferReport:
         old = None if name.startswith(_OF_THE_TASK) else given.pop(name, None)
         if old is None:
             report.new.append(name)
-        elif _TABLE in name:
+        elif _TABLE in name and old.shape[-1] == tensor.shape[-1]:
             stage, _, dimension = name.partition(_TABLE)
             d = int(dimension[0])
             new_grid = tables[f"{stage}.position"].native[d]

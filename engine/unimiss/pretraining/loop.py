@@ -63,10 +63,6 @@ class Pretraining:
         self.transferred = None
         if config.init is not None and not resumed:  # later on, the checkpoint holds all weights
             source = checkpoint.load(config.init, only=("network.", "head."))
-            if source.description.kind != "backbone":
-                raise InputError(
-                    f"{config.init} is a {source.description.kind} model; pre-training starts from a backbone"
-                )
             self.transferred = transfer(backbone, source.network())
             self.transferred.add_head(head, source.part("head"))
         learner = Learner(backbone, head)

@@ -9,6 +9,7 @@ from unimiss.data.cache import Cache
 from unimiss.data.cases import find_images
 from unimiss.devices import versions
 from unimiss.errors import InputError
+from unimiss.models import checkpoint
 from unimiss.pretraining.config import PretrainConfig
 from unimiss.pretraining.loop import train
 from unimiss.pretraining.prepare import keep_trainable, median_grid, prepare_all
@@ -55,6 +56,7 @@ def pretrain(
 
 def _pretrain(config: PretrainConfig, writer: RunWriter, fabric: Fabric) -> bool:
     cache = Cache()
+    config = _take_network(config, writer)
     config, images, volumes, held = _find(config, writer)
     grid = median_grid(volumes) if volumes else None
     config, reasons = resolve_sizes(config, len(images), len(volumes), grid, fabric.world_size)
@@ -85,6 +87,16 @@ def _pretrain(config: PretrainConfig, writer: RunWriter, fabric: Fabric) -> bool
     )
     writer.save_config(config.model_dump(mode="json"))  # last: a folder with it can be resumed
     return train(config, ready_2d, ready_3d, cache, writer, fabric)
+
+
+def _take_network(config: PretrainConfig, writer: RunWriter) -> PretrainConfig:
+    """Build the network that `init` holds, whatever its size; refuse what is no backbone before any work."""
+    if config.init is None or writer.resumed:
+        return config
+    description = checkpoint.load(config.init, only=()).description
+    if description.kind != "backbone":
+        raise InputError(f"{config.init} is a {description.kind} model; pre-training starts from a backbone")
+    return config.model_copy(update={"network": description.network})
 
 
 def _find(
