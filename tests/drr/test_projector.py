@@ -269,3 +269,17 @@ def test_a_detector_of_so_many_pixels_covers_the_shadow(side):
 def test_mistakes_are_named(mistake):
     with pytest.raises(InputError):
         mistake(torch.ones(1, 1, 6, 6, 6), centred((6, 6, 6), (2.0, 2.0, 2.0)))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU with CUDA")
+@pytest.mark.parametrize("beam", BEAMS.values(), ids=BEAMS)
+@pytest.mark.parametrize("degrees", [0, 20])
+def test_a_gpu_gives_the_same_lines_and_gradients(beam, degrees):
+    geometry, found = centred((24, 28, 20), (2.0, 1.5, 1.0), degrees), {}
+    values = torch.rand(2, 1, 24, 28, 20)
+    for device in ("cpu", "cuda"):
+        volume = values.to(device).requires_grad_()
+        lines = project(volume, geometry, "lateral", beam)
+        lines.square().sum().backward()
+        found[device] = lines.detach().cpu(), volume.grad.cpu()
+    torch.testing.assert_close(found["cuda"], found["cpu"], rtol=1e-4, atol=1e-3)

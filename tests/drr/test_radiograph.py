@@ -113,6 +113,15 @@ def test_a_black_border_is_left_out(scan):
         assert edge.max() > 0
 
 
+def test_metal_does_not_darken_the_picture(scan):
+    nail = scan.image.array.copy()
+    nail[:, 20:22, :, 60:62] = 20000
+    plain, pinned = (
+        radiograph(scan.image.with_array(array), crop=False).array for array in (scan.image.array, nail)
+    )
+    assert np.median(np.abs(plain - pinned)) < 0.01
+
+
 def test_a_uniform_block_is_white():
     block = np.zeros((1, 8, 8, 8), np.float32)
     block[0, 0] = -1000

@@ -16,7 +16,7 @@ from unimiss.geometry import Geometry
 from unimiss.io import Image
 
 WATER_PER_MM = 0.0193  # water at 70 keV, the mean energy of a chest film's beam (NIST, XCOM)
-_ANATOMY = 0.25  # of the largest line integral; more decides the window, so that skin and table do not
+_ANATOMY = 0.25  # of the brightest; what has more decides the window, so that skin and table do not
 _WINDOW = (1.0, 99.5)  # percentiles of it
 
 
@@ -27,8 +27,8 @@ def attenuation(hounsfield: Tensor, water: float = WATER_PER_MM) -> Tensor:
     mean is near that of a chest film: bone needs no emphasis. Padding below air, and what is not finite, is
     air.
     """
-    hounsfield = torch.where(hounsfield.isfinite(), hounsfield, -1000)
-    return (water * (1 + hounsfield / 1000)).clamp(min=0)
+    above_air = torch.where(hounsfield.isfinite(), hounsfield, -1000).add(1000).clamp_(min=0)
+    return above_air * (water / 1000)
 
 
 def radiograph(
@@ -44,7 +44,7 @@ def radiograph(
 
     The line integrals are the negative logarithm of what a detector counts, which is what films and digital
     radiographs show: air is dark, bone bright. The 1st and 99.5th percentile of all that reaches a quarter of
-    the largest become 0 and 1. Everything in the scan attenuates, the table too. Computed on the GPU where
+    the brightest become 0 and 1. Everything in the scan attenuates, the table too. Computed on the GPU where
     there is CUDA.
 
     Parameters
@@ -84,7 +84,8 @@ def radiograph(
     picture = lines[0, 0].cpu().numpy()
     if not picture.any():
         raise InputError("the volume holds nothing but air")
-    low, high = np.percentile(picture[picture > _ANATOMY * picture.max()], _WINDOW)
+    brightest = np.percentile(picture, _WINDOW[1])  # the maximum may be metal
+    low, high = np.percentile(picture[picture > _ANATOMY * brightest], _WINDOW)
     if crop:
         filled = picture >= low
         picture = picture[_extent(filled.any(1)), _extent(filled.any(0))]
