@@ -19,7 +19,7 @@ SHELVES = (
     {"colours", "geometry", "settings", "devices", "runs"},
     {"io"},
     {"data", "evaluation", "samples", "training"},
-    {"models"},
+    {"drr", "models"},
     {"inference"},
     {"finetuning", "pretraining"},
     {"display", "info", "overlay"},

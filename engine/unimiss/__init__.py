@@ -18,7 +18,7 @@ try:
 except PackageNotFoundError:  # a checkout on the path, not installed
     __version__ = "0.0.0"
 
-_ROOMS = ("evaluation", "finetuning", "inference", "models", "pretraining", "runs", "samples")
+_ROOMS = ("drr", "evaluation", "finetuning", "inference", "models", "pretraining", "runs", "samples")
 
 __all__ = ["Geometry", "Image", "UnimissError", "__version__", "read", "write", *_ROOMS]
 

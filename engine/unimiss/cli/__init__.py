@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from unimiss.cli import training, using
+from unimiss.cli import radiographs, training, using
 from unimiss.errors import UnimissError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ for command in (
     training.finetune,
     using.predict,
     using.evaluate,
+    radiographs.drr,
     using.info,
     using.demo,
     using.doctor,

@@ -87,6 +87,14 @@ def readable_suffix(path: Path) -> str:
     return suffix
 
 
+def writable_suffix(path: Path) -> str:
+    """Return the suffix of a file to be written, or say which there are; worth asking before long work."""
+    suffix = suffix_of(path)
+    if suffix not in _WRITERS:
+        raise InputError(f"{path}: cannot write this kind of file; use one of {', '.join(_WRITERS)}")
+    return suffix
+
+
 @contextmanager
 def sentences(path: Path) -> Iterator[None]:
     """Turn whatever is raised while `path` is read into an InputError that names it."""
@@ -120,9 +128,7 @@ def write(image: Image, path: Path | str) -> None:
         The disk is full or the folder may not be written; what stood at `path` is untouched.
     """
     path = Path(path)
-    suffix = suffix_of(path)
-    if suffix not in _WRITERS:
-        raise InputError(f"{path}: cannot write this kind of file; use one of {', '.join(_WRITERS)}")
+    suffix = writable_suffix(path)
     try:
         plain = replace(image, array=_storable(image.array))
         atomic.write(path, lambda temporary: _WRITERS[suffix](plain, temporary))
