@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Literal
 
+import psutil
 import torch
 
 from unimiss.errors import InputError
@@ -94,6 +95,21 @@ def gradients_are_finite(parameters: Iterable[torch.nn.Parameter]) -> bool:
     """Whether no gradient holds an infinity or a NaN, which one step would spread to all weights."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     return bool(torch.stack(torch._foreach_norm(gradients)).isfinite().all()) if gradients else True
+
+
+def memory_in_use() -> float:
+    """GiB that this process holds, on the GPU where there is one."""
+    if torch.cuda.is_available():
+        return torch.cuda.memory_allocated() / 2**30
+    return float(psutil.Process().memory_info().rss) / 2**30
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device, or the machine, had no memory left."""
+    told = str(error)
+    return (
+        isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in told or "out of memory" in told
+    )
 
 
 def best_device() -> torch.device:

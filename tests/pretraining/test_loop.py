@@ -1,9 +1,12 @@
 """A step that would spread infinities is left out, and the teacher is steady."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
 from unimiss.devices import make_fabric
+from unimiss.errors import JobError
 from unimiss.pretraining.config import PretrainConfig
 from unimiss.pretraining.loop import Pretraining
 
@@ -40,3 +43,58 @@ def test_a_step_moves_student_and_teacher(training):
     assert training.step(0, torch.randn(4, 3, 32, 32))["loss"] > 0
     assert not torch.equal(training.learner.backbone.encoder.cls, student)
     assert not torch.equal(training.teacher.backbone.encoder.cls, teacher)
+
+
+def gradients(training, views, parts):
+    """Gradients of a step in so many parts, before they are clipped and used."""
+    training.parts = {2: parts, 3: parts}
+    center = torch.zeros_like(training.objective.center)
+    training.objective.center.copy_(center)
+    training.learner.eval()
+    losses = training._pass(views, center, parts)
+    found = [p.grad.clone() for p in training.learner.parameters() if p.grad is not None]
+    training.optimizer.zero_grad(set_to_none=True)
+    return losses, found, training.objective.center.clone()
+
+
+@pytest.mark.parametrize("parts", [2, 3, 4])
+def test_a_step_in_parts_is_the_step(training, parts):
+    views = torch.randn(8, 3, 32, 32)
+    whole, in_parts = gradients(training, views, 1), gradients(training, views, parts)
+    assert in_parts[0] == pytest.approx(whole[0], abs=1e-5)
+    for one, other in zip(whole[1], in_parts[1], strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-3)
+    torch.testing.assert_close(whole[2], in_parts[2])
+
+
+class Small(torch.nn.Module):
+    """A student that runs out of memory for more than so many views, as a GPU does."""
+
+    def __init__(self, student, most):
+        super().__init__()
+        self.student, self.most = student, most
+
+    def forward(self, views):
+        if len(views) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return self.student(views)
+
+
+def test_too_little_memory_makes_the_parts_smaller_and_says_so(training, monkeypatch):
+    monkeypatch.setattr(training.fabric, "no_backward_sync", lambda module, enabled: nullcontext())
+    training.student = Small(training.student, most=2)
+    values = training.step(0, torch.randn(8, 3, 32, 32))
+    assert values["loss"] > 0
+    assert training.parts[2] == 4
+    assert len(training.notes) == 2
+    assert "in 4 parts" in training.notes[-1]
+    training.notes.clear()
+    training.step(1, torch.randn(8, 3, 32, 32))
+    assert training.notes == []
+
+
+def test_too_little_memory_for_one_image_ends_with_advice(training, monkeypatch):
+    training.student = Small(training.student, most=1)
+    monkeypatch.setattr(training.fabric, "no_backward_sync", lambda module, enabled: nullcontext())
+    with pytest.raises(JobError, match="single image"):
+        training.step(0, torch.randn(4, 3, 32, 32))

@@ -35,15 +35,19 @@ Every = Annotated[int | None, typer.Option(metavar="STEPS", help="Steps between 
 
 _CHANGEABLE = frozenset(
     {
+        "accumulate_2d",
+        "accumulate_3d",
         "activation_checkpointing",
         "checkpoint_every",
         "clip",
         "compile",
         "devices",
+        "keep_checkpoints",
         "lr",
         "minutes",
         "nodes",
         "precision",
+        "signals_every",
         "steps",
         "workers",
     }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,6 +179,19 @@ class Checkpoint:
         except RuntimeError as error:
             raise InputError(f"the model's weights do not fit its description: {error}") from error
         return network.eval()
+
+
+def keep_copy(last: Path, step: int, kept: int) -> None:
+    """Keep the checkpoint `last` as ``step-…`` beside it too, and of those only the newest `kept`."""
+    if kept:
+        copy = last.with_name(f"step-{step:08d}")
+        copy.unlink(missing_ok=True)
+        try:
+            os.link(last, copy)  # `last` is replaced, never changed, so both may be one file for now
+        except OSError:  # a file system without links
+            atomic.write(copy, lambda temporary: shutil.copyfile(last, temporary))
+    for old in sorted(last.parent.glob("step-*"))[: -kept or None]:
+        old.unlink()
 
 
 def find(model: Path | str) -> Path:

@@ -35,6 +35,8 @@ class PretrainConfig(TrainingSettings):
         Optimisation steps.
     batch_2d, batch_3d : int
         Images in a step, over all processes.
+    accumulate_2d, accumulate_3d : int
+        Parts that a step's images go through the network in, one after another: less memory, the same step.
     size_2d, size_3d : tuple of int
         Size of a view.
     spacing : tuple of float
@@ -56,6 +58,10 @@ class PretrainConfig(TrainingSettings):
         One patient in so many, by name, is never trained on; 0 holds nobody out.
     workers : int
         Processes that prepare views.
+    signals_every : int
+        Steps between looks at teacher and features; see `signals.measure`.
+    keep_checkpoints : int
+        How many of the last checkpoints stay, besides `last` itself, as `step-…`.
     """
 
     images: list[Path] = []
@@ -66,6 +72,8 @@ class PretrainConfig(TrainingSettings):
     steps: Positive | Auto = "auto"
     batch_2d: Positive | Auto = "auto"
     batch_3d: Positive | Auto = "auto"
+    accumulate_2d: Positive = 1
+    accumulate_3d: Positive = 1
     size_2d: ViewSize2d | Auto = "auto"
     size_3d: ViewSize3d | Auto = "auto"
     spacing: Spacing | Auto = "auto"
@@ -87,6 +95,8 @@ class PretrainConfig(TrainingSettings):
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     holdout: Annotated[int, Field(ge=0)] = 5
     workers: Annotated[int, Field(ge=0)] | Auto = "auto"
+    signals_every: Positive = 10
+    keep_checkpoints: Annotated[int, Field(ge=0)] = 0
     init: Path | None = None
 
     @model_validator(mode="after")

@@ -15,10 +15,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from unimiss.data.cache import Cache
-from unimiss.devices import average, gradients_are_finite, refuse_uneven, resolve_precision, versions
+from unimiss.devices import (
+    average,
+    gradients_are_finite,
+    memory_in_use,
+    out_of_memory,
+    refuse_uneven,
+    resolve_precision,
+    versions,
+)
 from unimiss.errors import InputError, JobError
 from unimiss.models import Backbone, checkpoint
-from unimiss.models.checkpoint import Checkpoint, Description
+from unimiss.models.checkpoint import Checkpoint, Description, keep_copy
 from unimiss.models.head import ProjectionHead
 from unimiss.models.optimizer import load_optimizer, optimizer_tensors
 from unimiss.models.recompute import recompute
@@ -28,6 +36,7 @@ from unimiss.pretraining.objective import Learner, SelfDistillation, follow
 from unimiss.pretraining.prepare import Prepared
 from unimiss.pretraining.sampling import Batches, Views, collate
 from unimiss.pretraining.schedules import cosine
+from unimiss.pretraining.signals import Watch, measure
 from unimiss.runs.pace import Pace
 from unimiss.runs.writer import RunWriter
 from unimiss.settings import known
@@ -75,6 +84,8 @@ class Pretraining:
             self.teacher.compile()
         self._scales = resolve_precision(config.precision) == "16-mixed"
         optimizer = torch.optim.AdamW(_groups(learner), lr=0.0)
+        self.parts = {2: config.accumulate_2d, 3: config.accumulate_3d}
+        self.notes: list[str] = []  # what a person should be told, since it was last read
         self.learner = learner
         self.student, self.optimizer = fabric.setup(learner, optimizer)
         self.objective = SelfDistillation(
@@ -96,15 +107,12 @@ class Pretraining:
         rates = self._rates(step)
         torch.manual_seed(self.config.seed * 1_000_003 + step)  # stochastic depth, without any state to keep
         views = self.fabric.to_device(views)
-        with torch.no_grad(), self.fabric.autocast():
-            targets = self.teacher(views)
         center = self.objective.center.clone()
-        terms = self.objective(self.student(views), targets, partial(average, self.fabric))
-        losses = {name: float(average(self.fabric, term.detach())) for name, term in terms.items()}
+        losses = self._pass_in_parts(views, center)
         if not np.isfinite(losses["loss"]):
+            self.optimizer.zero_grad(set_to_none=True)
             self.objective.center.copy_(center)
             return losses | rates
-        self.fabric.backward(terms["loss"])
         if step < known(self.config.freeze_last):
             self.learner.head.last.weight.grad = None
         self._clip()
@@ -117,6 +125,58 @@ class Pretraining:
         elif not self._scales:
             losses["loss"] = float("nan")
         return losses | rates
+
+    def _pass_in_parts(self, views: Tensor, center: Tensor) -> dict[str, float]:
+        """Gradients and losses of a batch, in as many parts as fit into memory."""
+        while True:
+            parts = min(self.parts[views.ndim - 2], len(views) // 2)
+            try:
+                return self._pass(views, center, parts)
+            except RuntimeError as error:
+                if not out_of_memory(error) or self.fabric.world_size > 1:
+                    raise
+                if parts == len(views) // 2:
+                    raise JobError(
+                        "there is not enough memory for a single image; take smaller views (--set size_3d=…), "
+                        "a smaller network, or --set activation_checkpointing=true"
+                    ) from error
+            self.optimizer.zero_grad(set_to_none=True)
+            self.objective.center.copy_(center)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            self.parts[views.ndim - 2] = min(2 * parts, len(views) // 2)
+            self.notes.append(
+                f"there was not enough memory for a step in {views.ndim - 2}D; its {len(views) // 2} images now go "
+                f"through the network in {self.parts[views.ndim - 2]} parts, which gives the same step"
+            )
+
+    def _pass(self, views: Tensor, center: Tensor, parts: int) -> dict[str, float]:
+        """Forward and backward pass of every part; the center moves by the mean over all of them."""
+        pairs = views.view(2, -1, *views.shape[1:]).tensor_split(parts, dim=1)
+        losses: dict[str, float] = {}
+        moved = torch.zeros_like(center)
+        for i, pair in enumerate(pairs):
+            share, part = pair.shape[1] / (len(views) // 2), pair.flatten(0, 1)
+            with torch.no_grad(), self.fabric.autocast():
+                targets = self.teacher(part)
+            self.objective.center.copy_(center)
+            with self.fabric.no_backward_sync(self.student, enabled=i < parts - 1):
+                terms = self.objective(self.student(part), targets, partial(average, self.fabric))
+                for name, term in terms.items():
+                    value = float(average(self.fabric, term.detach()))
+                    losses[name] = losses.get(name, 0.0) + share * value
+                if not np.isfinite(losses["loss"]):
+                    return losses
+                self.fabric.backward(terms["loss"] * share)
+            moved += share * self.objective.center
+        self.objective.center.copy_(moved)
+        return losses
+
+    def signals(self, views: Tensor) -> dict[str, float]:
+        """Look at a batch through the teacher; see `signals.measure`."""
+        with self.fabric.autocast():
+            views = self.fabric.to_device(views)
+            return measure(self.teacher, self.objective, views, partial(average, self.fabric))
 
     def checkpoint(self, step: int, provenance: Mapping[str, Any]) -> Checkpoint:
         """All that is needed to use the backbone, and to go on."""
@@ -204,7 +264,7 @@ def train(
     views = Views(config, images, volumes, cache)
     batches: Any = Batches(config, start, fabric.global_rank, fabric.world_size)
     loader = DataLoader(views, batch_sampler=batches, collate_fn=collate, num_workers=known(config.workers))
-    pace, bad = Pace(start, steps), 0
+    pace, watch, bad, returned = Pace(start, steps), Watch(), 0, False
     waiting = time.perf_counter()
     for step, batch in enumerate(loader, start):
         began = time.perf_counter()
@@ -215,15 +275,27 @@ def train(
         else:
             bad += 1
             writer.warn(f"the loss of step {done} is not finite; the step was left out")
-            if bad == _TOLERATED_BAD_STEPS:
+            if bad == _TOLERATED_BAD_STEPS and (returned or not writer.run.last.exists()):
                 raise JobError(
                     f"the loss was not finite in {bad} steps up to step {done}; "
                     "go on from the last checkpoint with a lower learning rate (--set lr=…)"
                 )
+            if bad == _TOLERATED_BAD_STEPS:
+                back = training.restore(Checkpoint.load(writer.run.last))
+                writer.warn(
+                    f"weights went back to those of step {back}, and go on with the images of step {done}"
+                )
+                bad, returned = 0, True
+        for note in training.notes:
+            writer.warn(note)
+        training.notes.clear()
+        if done % config.signals_every == 0 or done == steps:
+            values |= training.signals(batch)
+            for warning in watch.warnings(done, values, known(config.outputs)):
+                writer.warn(warning)
         ended = time.perf_counter()
-        writer.metrics(
-            done, {**values, "images_per_s": len(batch) / 2 / (ended - waiting), "waiting_s": began - waiting}
-        )
+        pace_values = {"images_per_s": len(batch) / 2 / (ended - waiting), "waiting_s": began - waiting}
+        writer.metrics(done, {**values, **pace_values, "memory_gib": memory_in_use()})
         waiting = ended
         writer.progress(
             done / steps, stage="pre-training", step=done, steps=steps, remaining_s=pace.remaining(done)
@@ -240,6 +312,7 @@ def _save(training: Pretraining, writer: RunWriter, step: int, provenance: Mappi
     if not writer.active:
         return
     training.checkpoint(step, provenance).save(writer.run.last)
+    keep_copy(writer.run.last, step, training.config.keep_checkpoints)
     writer.event("checkpoint", step=step, path=str(Path("checkpoints") / writer.run.last.name))
 
 

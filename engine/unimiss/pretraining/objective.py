@@ -124,9 +124,12 @@ class SelfDistillation(nn.Module):
             self._move_center(torch.stack(means).mean(dim=0), average)
         return {"loss": torch.stack(list(terms.values())).sum(), **terms}
 
+    def targets(self, teacher: Tensor) -> Tensor:
+        """Centred and sharpened teacher scores (N, outputs): what the student is to predict."""
+        return ((teacher.float() - self.center) / self.teacher_temperature).softmax(dim=-1)
+
     def _term(self, student: Tensor, teacher: Tensor) -> Tensor:
-        targets = ((teacher - self.center) / self.teacher_temperature).softmax(dim=-1)
-        targets = torch.cat([*targets.chunk(2)[::-1]])  # each view's target is the other view's
+        targets = torch.cat([*self.targets(teacher).chunk(2)[::-1]])  # each view's target is the other view's
         scores = (student / self.student_temperature).log_softmax(dim=-1)
         return -(targets * scores).sum(dim=-1).mean()
 

@@ -1,0 +1,95 @@
+"""Whether a pre-training is learning: what its teacher says about a batch, and words for when it goes wrong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from unimiss.pretraining.objective import Learner, SelfDistillation
+
+_LEAST_SPREAD = 0.02  # of unit vectors; they start at about 0.35, and a collapsed run reads 0.000 to 0.008
+_MOST_ENTROPY = 0.99  # of the logarithm of the number of prototypes
+_FIRST_STEPS = 30  # in which the center still moves towards its place
+
+
+@torch.no_grad()
+def measure(
+    teacher: Learner, objective: SelfDistillation, views: Tensor, average: Callable[[Tensor], Tensor]
+) -> dict[str, float]:
+    """Look at a batch through the teacher.
+
+    Parameters
+    ----------
+    teacher : Learner
+        Backbone and head.
+    objective : SelfDistillation
+        Whose center and temperature sharpen the teacher's scores.
+    views : Tensor, shape (2B, C, *shape)
+        All first views before all second ones.
+    average : callable
+        Mean of a tensor over all processes.
+
+    Returns
+    -------
+    dict of str to float
+        "teacher_entropy": mean entropy of the targets, 1 where they are uniform, 0 where one prototype takes all.
+        "prototypes_used": exponential of the entropy of the mean target, as a share of all prototypes.
+        "feature_spread": root mean squared distance of the unit features from their mean, 0 to 1.
+        "view_agreement": cosine of two views of an image, less that of views of different images; above 0
+        where the features tell images apart.
+    """
+    features = teacher.head.features(teacher.backbone(views)).float()
+    targets = objective.targets(teacher.head.logits(features))
+    uniform = math.log(targets.shape[1])
+    first, second = features.chunk(2)
+    cosines = first @ second.T
+    n = len(first)
+    others = (cosines.sum() - cosines.trace()) / max(1, n * (n - 1))
+    found = {
+        "teacher_entropy": _entropy(targets).mean() / uniform,
+        "prototypes_used": _entropy(average(targets.mean(dim=0))).exp() / targets.shape[1],
+        "feature_spread": (features - features.mean(dim=0)).square().sum(dim=1).mean().sqrt(),
+        "view_agreement": cosines.trace() / n - others if n > 1 else torch.zeros(()),
+    }
+    return {name: float(average(value)) for name, value in found.items()}
+
+
+def _entropy(p: Tensor) -> Tensor:
+    return -(p * p.clamp_min(1e-12).log()).sum(dim=-1)
+
+
+class Watch:
+    """Turns signals into warnings, one for each time that something begins to go wrong."""
+
+    def __init__(self) -> None:
+        self._wrong: set[str] = set()
+
+    def warnings(self, step: int, signals: dict[str, float], prototypes: int) -> list[str]:
+        """Return what there is to say after `step` steps, in sentences."""
+        if step < _FIRST_STEPS:
+            return []
+        spread, entropy = signals["feature_spread"], signals["teacher_entropy"]
+        used = signals["prototypes_used"] * prototypes
+        states = {
+            "collapse": (
+                spread < _LEAST_SPREAD,
+                f"the features have collapsed: over a batch they spread by {spread:.3f}, where 1 is most; "
+                "start again with a lower learning rate (--set lr=…) or a slower teacher (--set momentum=…)",
+            ),
+            "uniform": (
+                entropy > _MOST_ENTROPY,
+                f"the teacher tells nothing apart: its entropy is {entropy:.1%} of the most; "
+                "start again with a lower teacher_temperature or fewer outputs",
+            ),
+            "single": (
+                used < 1.5,
+                "one prototype takes all images; start again with a slower teacher (--set momentum=…) "
+                "or a lower learning rate (--set lr=…)",
+            ),
+        }
+        new = [text for name, (wrong, text) in states.items() if wrong and name not in self._wrong]
+        self._wrong = {name for name, (wrong, _) in states.items() if wrong}
+        return [f"step {step}: {text}" for text in new]
