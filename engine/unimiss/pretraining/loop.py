@@ -133,21 +133,26 @@ class Pretraining:
             try:
                 return self._pass(views, center, parts)
             except RuntimeError as error:
-                if not out_of_memory(error) or self.fabric.world_size > 1:
+                if not out_of_memory(error):
                     raise
+                if self.fabric.world_size > 1:  # the others may wait for this one's gradients for ever
+                    raise JobError(
+                        "a process ran out of memory; with several processes that cannot be mended on the way: "
+                        "go on with --set accumulate_3d=2 (or 4, 8), or accumulate_2d"
+                    ) from error
                 if parts == len(views) // 2:
                     raise JobError(
-                        "there is not enough memory for a single image; take smaller views (--set size_3d=…), "
-                        "a smaller network, or --set activation_checkpointing=true"
+                        "there is not enough memory for a single image; take smaller views "
+                        "(--set size_3d=…), a smaller network, or --set activation_checkpointing=true"
                     ) from error
             self.optimizer.zero_grad(set_to_none=True)
             self.objective.center.copy_(center)
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-            self.parts[views.ndim - 2] = min(2 * parts, len(views) // 2)
+            self.parts[views.ndim - 2] = parts = min(2 * parts, len(views) // 2)
             self.notes.append(
-                f"there was not enough memory for a step in {views.ndim - 2}D; its {len(views) // 2} images now go "
-                f"through the network in {self.parts[views.ndim - 2]} parts, which gives the same step"
+                f"there was not enough memory for a step in {views.ndim - 2}D; its {len(views) // 2} images now "
+                f"go through the network in {parts} parts, which gives the same step"
             )
 
     def _pass(self, views: Tensor, center: Tensor, parts: int) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Whether a pre-training is learning: what its teacher says about a batch, and words for when it goes wrong."""
+"""Whether a pre-training learns: what its teacher says about a batch, and words for what goes wrong."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def measure(
     Returns
     -------
     dict of str to float
-        "teacher_entropy": mean entropy of the targets, 1 where they are uniform, 0 where one prototype takes all.
+        "teacher_entropy": mean entropy of the targets, 1 where they are uniform, 0 where each names one
+        prototype.
         "prototypes_used": exponential of the entropy of the mean target, as a share of all prototypes.
         "feature_spread": root mean squared distance of the unit features from their mean, 0 to 1.
         "view_agreement": cosine of two views of an image, less that of views of different images; above 0
