@@ -7,24 +7,27 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 import stat
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
-from pydicom.filereader import read_file_meta_info
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.filereader import read_dataset, read_preamble
+from pydicom.uid import DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from unimiss.errors import InputError
 
-logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
+for _talker in ("openjpeg", "pydicom", "pylibjpeg"):
+    logging.getLogger(_talker).setLevel(logging.CRITICAL + 1)
 
 SUFFIXES = (".dcm", ".dicom", ".ima")
 _NO_IMAGES = frozenset({"KO", "PR", "REG", "RTDOSE", "RTPLAN", "RTSTRUCT", "SEG", "SR"})
@@ -46,6 +49,8 @@ _SCANNED = (
     "ImageOrientationPatient",
 )
 _LONGEST_DESCRIPTION = 64
+_META = 2  # group of the elements that say how the others are written
+_LARGE = 2**16  # bytes; smaller reads need no care
 _KEY = 16  # hexadecimal digits
 
 
@@ -137,6 +142,9 @@ def _identify(path: str, _changed: int, _size: int) -> Identity:
             whole(header, name, missing)
             for name, missing in (("NumberOfFrames", 1), ("Rows", 0), ("Columns", 0))
         )
+        kind = header.file_meta.get("MediaStorageSOPClassUID")
+        if not (own or rows) and kind != MediaStorageDirectoryStorage:
+            raise ValueError("it ends before it says what it is")
         placed = "ImagePositionPatient" in header and "ImageOrientationPatient" in header
         localizer = "LOCALIZER" in (header.get("ImageType") or ())
         is_slice = placed and frames == 1 and not localizer
@@ -176,12 +184,24 @@ def open_header(path: Path, names: Sequence[str] | None, *, pixels: bool = False
     ValueError
         It is not DICOM.
     """
-    with quiet():
-        meta = read_file_meta_info(path)
+    with quiet(), _Bounded(FileIO(path)) as file:
+        read_preamble(file, force=False)
+        meta = read_dataset(file, False, True, stop_when=lambda tag, *_: tag >> 16 != _META)
         if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
             raise InputError("its header is deflated, which cannot be read; save it with another syntax")
+        file.seek(0)
         tags: Any = None if names is None else list(names)
-        return dcmread(path, stop_before_pixels=not pixels, specific_tags=tags)
+        return dcmread(file, stop_before_pixels=not pixels, specific_tags=tags)
+
+
+class _Bounded(BufferedReader):
+    """A file from which a false length cannot make Python reserve more memory than there are bytes left."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read at most `size` bytes."""
+        if size is not None and size > _LARGE:
+            size = min(size, max(0, os.fstat(self.fileno()).st_size - self.tell()))
+        return super().read(size)
 
 
 @contextmanager
@@ -211,8 +231,8 @@ def whole(header: Dataset, name: str, missing: int = 0) -> int:
     return number
 
 
-def numbers(header: Dataset, name: str, count: int) -> NDArray[np.float64] | None:
-    """Return the `count` numbers of an element, or None where there is none.
+def numbers(header: Dataset, name: str, count: int, whose: str = "the file") -> NDArray[np.float64] | None:
+    """Return the `count` numbers of an element, or None where there is none; `whose` is for the sentence.
 
     Raises
     ------
@@ -227,7 +247,7 @@ def numbers(header: Dataset, name: str, count: int) -> NDArray[np.float64] | Non
     except (TypeError, ValueError, OverflowError):
         found = np.array([])
     if found.shape != (count,) or not np.isfinite(found).all():
-        raise InputError(f"its {name} is not {count} number{'s' * (count > 1)}; export it again")
+        raise InputError(f"the {name} of {whose} is not {count} number{'s' * (count > 1)}; export it again")
     return found
 
 

@@ -188,7 +188,7 @@ def _decode_by_itk(dataset: Dataset) -> NDArray[Any]:
 
 def scale_of(part: Dataset, name: str) -> Scale:
     """Slope and intercept that turn stored values into those of the modality, such as Hounsfield units."""
-    slope, intercept = numbers(part, "RescaleSlope", 1), numbers(part, "RescaleIntercept", 1)
+    slope, intercept = (numbers(part, tag, 1, name) for tag in ("RescaleSlope", "RescaleIntercept"))
     found = 1.0 if slope is None else float(slope[0]), 0.0 if intercept is None else float(intercept[0])
     if found[0] == 0:
         raise InputError(f"{name} has RescaleSlope 0, which would make it constant; export the series again")

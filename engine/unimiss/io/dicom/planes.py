@@ -77,9 +77,9 @@ def place(
     InputError
         Position, directions or the size of a pixel are missing or make no sense.
     """
-    corner = numbers(position, "ImagePositionPatient", 3)
-    cosines = numbers(orientation, "ImageOrientationPatient", 6)
-    spacing = numbers(measures, "PixelSpacing", 2)
+    corner = numbers(position, "ImagePositionPatient", 3, name)
+    cosines = numbers(orientation, "ImageOrientationPatient", 6, name)
+    spacing = numbers(measures, "PixelSpacing", 2, name)
     if corner is None or cosines is None or spacing is None:
         missing = "ImagePositionPatient" if corner is None else "ImageOrientationPatient"
         tag = missing if corner is None or cosines is None else "PixelSpacing"
@@ -98,7 +98,7 @@ def place(
         (
             float(found[0])
             for tag in ("SpacingBetweenSlices", "SliceThickness")
-            if (found := numbers(measures, tag, 1)) is not None and found[0] > 0
+            if (found := numbers(measures, tag, 1, name)) is not None and found[0] > 0
         ),
         1.0,
     )
