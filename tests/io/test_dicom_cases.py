@@ -67,6 +67,15 @@ def test_a_damaged_file_stays_a_case_so_that_it_is_named(archive: Path) -> None:
         assert archive / "cr" / f"{cut}.dcm" in find_images([archive / "cr"])
 
 
+def test_a_search_reads_headers_only(archive: Path) -> None:
+    expected = find_images([archive])
+    for path in (archive / "ct").iterdir():  # without their pixels the files could not be read
+        whole = path.read_bytes()
+        path.write_bytes(whole[: whole.rindex(b"\xe0\x7f\x10\x00")])
+    assert find_images([archive]) == expected
+    assert len({patient_of(path) for path in expected}) == 3
+
+
 def test_a_patient_is_a_hash_of_the_id_whatever_the_file_is_called(archive: Path) -> None:
     ct, mr, film = (patient_of(archive / name) for name in ("ct/c", "ct/m3.dcm", "cr/film.dcm"))
     assert ct == mr == Case(archive / "ct" / "d.IMA").patient

@@ -155,7 +155,7 @@ def _volume(groups: list[list[Plane]], headers: _Headers, path: Path) -> NDArray
             if not (same and np.array_equal(values, decoded[copy.file][copy.frame])):
                 raise InputError(
                     f"{first.name} and {copy.name} show different things at one position: the series holds "
-                    "several volumes, such as times or echoes; put each into a folder of its own"
+                    "several volumes, such as times or echoes; separate them first"
                 )
         stored.append(values)
         scales.append(scale)

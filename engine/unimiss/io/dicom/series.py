@@ -90,10 +90,14 @@ def _series(members: list[tuple[Path, Identity]]) -> Series:
 
 
 def holds_dicom(folder: Path) -> bool:
-    """Whether any file directly in a folder is a DICOM image."""
+    """Whether any file directly in a folder is a DICOM image; not where the folder may not be read."""
+    try:
+        paths = list(folder.iterdir())
+    except OSError:
+        return False
     return any(
         identity.is_found
-        for path in folder.iterdir()
+        for path in paths
         if (path.suffix.lower() in SUFFIXES or has_magic(path)) and (identity := identify(path))
     )
 
