@@ -31,7 +31,7 @@ def refusal(path: Path) -> str:
     assert str(path) in sentence
     assert "\n" not in sentence
     assert not any(value in sentence for value in PERSONAL.values())
-    return sentence
+    return sentence.removeprefix(f"{path}: ")
 
 
 def test_an_axial_series_is_in_anatomical_order_and_in_place(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def refusal(path: Path) -> str:
     assert sentence.startswith(f"{path}: ")
     assert "\n" not in sentence
     assert not any(value in sentence for value in PERSONAL.values())
-    return sentence
+    return sentence.removeprefix(f"{path}: ")
 
 
 def changed(**elements: Any) -> Callable[[Dataset], None]:

@@ -99,8 +99,7 @@ class Identity(NamedTuple):
     @property
     def name(self) -> str:
         """Name for what is made from the image; file and folder names often hold the patient's."""
-        kind = re.sub(r"[^a-z0-9]", "", self.modality.lower())[:_KEY] or "image"
-        return f"{kind}_{digest(self.stack)[:12]}"
+        return f"{self.modality.lower() or 'image'}_{digest(self.stack)[:12]}"
 
 
 def digest(text: str) -> str:
@@ -120,17 +119,25 @@ def has_magic(path: Path) -> bool:
 
 
 def identify(path: Path) -> Identity | None:
-    """Say where a file belongs, or None where it is not DICOM or its header is damaged.
-
-    Headers that were read once are remembered for as long as the file does not change.
-    """
+    """Say where a file belongs, or None where it is not DICOM or its header is damaged."""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            return None
-        return _identify(str(path), status.st_mtime_ns, status.st_size)
+        return identify_or_refuse(path)
     except (OSError, ValueError, InputError):
         return None
+
+
+def identify_or_refuse(path: Path) -> Identity:
+    """Say where a file belongs; what was read is remembered for as long as the file does not change.
+
+    Raises
+    ------
+    InputError, ValueError, OSError
+        It is not DICOM, its header is damaged, or it may not be read.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError("it is no file; name the image file")
+    return _identify(str(path), status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=100_000)
@@ -156,7 +163,7 @@ def _identify(path: str, _changed: int, _size: int) -> Identity:
             series=series,
             stack=stack,
             is_slice=is_slice,
-            modality=_text(header, "Modality").upper(),
+            modality=modality_of(header),
             description=_description(header),
             shape=(frames, rows, columns),
             localizer=localizer,
@@ -215,6 +222,12 @@ def quiet() -> Iterator[None]:
         raise
     except Exception as error:
         raise ValueError(f"pydicom cannot decode it: {type(error).__name__}") from None
+
+
+def modality_of(header: Dataset) -> str:
+    """Modality, such as CT; nothing where the header holds anything but a code."""
+    text = _text(header, "Modality").upper()
+    return text if re.fullmatch(r"[A-Z]{1,9}", text) else ""
 
 
 def whole(header: Dataset, name: str, missing: int = 0) -> int:

@@ -41,6 +41,7 @@ _BITS = (8, 16, 32)
 _INVERTED = "MONOCHROME1"
 _COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _KNOWN = (_INVERTED, "MONOCHROME2", *_COLOURS)
+_REFUSED = ("PALETTE COLOR", "CMYK", "HSV", "ARGB")  # named in sentences; other text may be anything
 _UNSUSPICIOUS = 2**28  # bytes
 _MOST_COMPRESSED = 1000
 _PIXEL_ELEMENTS = (
@@ -115,7 +116,7 @@ def _checked_shape(dataset: Dataset) -> tuple[int, ...]:
             f"its pixels have {stored} bits in {bits} (BitsStored, BitsAllocated); 8 to 32 can be read"
         )
     if colours not in _KNOWN or samples != (3 if colours in _COLOURS else 1):
-        known = colours if isinstance(colours, str) and colours.replace(" ", "").isalnum() else "unknown"
+        known = colours if colours in (*_KNOWN, *_REFUSED) else "unknown"
         raise InputError(f"its colours are {known} in {samples} samples; save it as grey or RGB")
     expected = frames * rows * columns * samples * bits // 8
     held = len(dataset.PixelData)

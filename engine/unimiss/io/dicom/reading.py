@@ -13,7 +13,7 @@ from pydicom import Dataset
 
 from unimiss.errors import InputError
 from unimiss.geometry import Geometry
-from unimiss.io.dicom.headers import numbers, open_header, quiet, whole
+from unimiss.io.dicom.headers import modality_of, numbers, open_header, quiet, whole
 from unimiss.io.dicom.pixels import Scale, decode, rescaled, scale_of
 from unimiss.io.dicom.planes import Plane, grid_of, place, stacked
 from unimiss.io.dicom.series import files_of
@@ -53,7 +53,7 @@ def read(path: Path) -> Image:
     with quiet():
         headers = _headers(path)
         groups = _groups(headers)
-        modality = str(next(iter(headers.values())).get("Modality", "")).strip().upper()
+        modality = modality_of(next(iter(headers.values())))
         if groups:
             stored = grid_of([group[0] for group in groups])
             values = _volume(groups, headers, path)

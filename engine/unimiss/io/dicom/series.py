@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unimiss.errors import InputError
-from unimiss.io.dicom.headers import SUFFIXES, Identity, has_magic, identify
+from unimiss.io.dicom.headers import SUFFIXES, Identity, has_magic, identify, identify_or_refuse
 
 _log = logging.getLogger(__name__)
 _NAMED = 5
@@ -114,11 +114,9 @@ def files_of(path: Path) -> tuple[Path, ...]:
     """
     if path.is_dir():
         return _only(series_in(path)).files
-    identity = identify(path)
-    if identity is None:
-        raise ValueError("pydicom cannot decode its header")
+    identity = identify_or_refuse(path)
     if not identity.is_image:
-        kind = f" of modality {identity.modality}" if identity.modality.isalnum() else ""
+        kind = f" of modality {identity.modality}" if identity.modality else ""
         raise InputError(f"this DICOM object{kind} holds no image; name one that does")
     if not identity.is_slice:
         return (path,)
