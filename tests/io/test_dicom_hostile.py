@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tracemalloc
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, RLELos
 
 from unimiss import read
 from unimiss.errors import InputError
+from unimiss.io.dicom.headers import quiet
 from unimiss.io.probe import probe
 
 MEGABYTES = 2**20
@@ -134,6 +136,32 @@ def test_text_in_place_of_a_number_is_refused_and_not_repeated(tmp_path: Path) -
     assert "Jane" not in refusal(path)
     with pytest.raises(InputError, match=r"slice\.dcm"):
         probe(path)
+    path = save(tmp_path / "film.dcm", made(FILM, NumberOfFrames=1))
+    frames = b"\x28\x00\x08\x00IS"
+    spoiled = path.read_bytes().replace(frames + b"\x02\x001 ", frames + b"\x08\x00Doe^Jane")
+    path.write_bytes(spoiled)
+    assert "Jane" not in refusal(path)
+
+
+def test_complaints_of_libraries_lose_the_values_that_they_quote(recwarn: pytest.WarningsRecorder) -> None:
+    @quiet()
+    def complain() -> None:
+        warnings.warn("Invalid value: Doe^Jane", stacklevel=1)
+        raise KeyError("Doe^Jane")
+
+    with pytest.raises(ValueError, match=r"^pydicom cannot decode it: KeyError$") as caught:
+        complain()
+    assert caught.value.__suppress_context__
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("group", [b"\x02\x00\x02\x01OB", b"\x08\x00\x05\x00UT"])
+def test_an_element_that_claims_gigabytes_gets_what_the_file_holds(tmp_path: Path, group: bytes) -> None:
+    path = save(tmp_path / "film.dcm", made(FILM))
+    raw = path.read_bytes()
+    start = raw.index(b"\x08\x00\x16\x00UI")
+    path.write_bytes(raw[:start] + group + b"\0\0" + (3 * 2**30).to_bytes(4, "little") + raw[start:])
+    refusal(path)
 
 
 @pytest.mark.parametrize("part", [0.3, 0.6, 0.9, 0.999])
