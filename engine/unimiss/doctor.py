@@ -23,6 +23,7 @@ _PACKAGES = (
     "napari",
     "numpy",
     "nibabel",
+    "pydicom",
     "SimpleITK",
 )
 _QT_LIBRARIES = (

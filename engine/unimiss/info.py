@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from unimiss.errors import InputError
-from unimiss.io import read, suffix_of
+from unimiss.io import is_dicom, is_image, read
 
 Lines = list[tuple[str, str]]
 
@@ -20,12 +20,14 @@ def describe(path: Path) -> Lines:
     """
     if not path.exists():
         raise InputError(f"{path}: there is no such file or folder")
-    if path.is_dir():
+    if path.is_dir() and not is_dicom(path):
         return _run(path) if (path / "events.jsonl").exists() else _dataset(path)
-    return _image(path) if suffix_of(path) else _model(path)
+    return _image(path) if path.is_dir() or is_image(path) else _model(path)
 
 
 def _image(path: Path) -> Lines:
+    from unimiss.data.cases import stem
+
     image = read(path)
     geometry = image.geometry
     lines = [
@@ -35,6 +37,8 @@ def _image(path: Path) -> Lines:
         ("spacing", " x ".join(f"{v:g}" for v in geometry.spacing) + f" {geometry.units}"),
         ("values", f"{image.array.dtype}, {image.array.min():g} to {image.array.max():g}"),
     ]
+    if image.provenance is not None and is_dicom(path):
+        lines += [("modality", image.provenance.modality), ("masks are called", stem(path))]
     if image.provenance is not None and geometry.ndim == 3:
         stored = image.in_file_order()[1]
         lines.append(("stored towards", f"{stored.orientation} (slowest axis first)"))

@@ -11,18 +11,20 @@ from subprocess import CompletedProcess
 import nibabel
 import numpy as np
 import pytest
+from dicom_maker import made, save
 
 from unimiss import Geometry, Image, read, write
 from unimiss.errors import InputError, JobError
-from unimiss.io import IMAGE_SUFFIXES, suffix_of
+from unimiss.io import IMAGE_SUFFIXES, dicom, suffix_of
 from unimiss.io.probe import probe
 
 WRITABLE = (".nii", ".nii.gz", ".nrrd", ".mha", ".png")
+FLAT = (".png", ".jpg", ".jpeg", ".tif", ".tiff", *dicom.SUFFIXES)
 rng = np.random.default_rng(0)
 
 
 def example(suffix: str, side: int = 12) -> Image:
-    shape = (4 * side, 4 * side) if suffix in (".png", ".jpg", ".jpeg") else (side, side, side)
+    shape = (4 * side, 4 * side) if suffix in FLAT else (side, side, side)
     return Image(rng.integers(0, 256, (1, *shape)).astype(np.uint8), Geometry.from_spacing(shape))
 
 
@@ -30,6 +32,8 @@ def file_bytes(folder: Path, suffix: str) -> bytes:
     path = folder / f"whole{suffix}"
     if suffix in WRITABLE:
         write(example(suffix), path)
+    elif suffix in dicom.SUFFIXES:
+        save(path, made(example(suffix).array[0]))
     else:
         from PIL import Image as Pillow
 

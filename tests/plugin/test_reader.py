@@ -20,7 +20,7 @@ def test_manifest_offers_everything():
     assert len(manifest.contributions.sample_data) == 2
 
 
-@pytest.mark.parametrize("path", ["scan.tif", "notes.txt", [], ["a.nii", "b.tif"]])
+@pytest.mark.parametrize("path", ["scan.czi", "notes.txt", [], ["a.nii", "b.czi"]])
 def test_other_files_are_left_to_others(path):
     assert get_reader(path) is None
 

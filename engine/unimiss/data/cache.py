@@ -15,6 +15,7 @@ import psutil
 from numpy.typing import NDArray
 
 from unimiss.errors import InputError, JobError
+from unimiss.io import files_of
 
 _LAYOUT = 1  # counts changes to what is stored, so that an older cache is not taken for a newer one
 
@@ -29,10 +30,10 @@ def default_folder() -> Path:
 def cache_key(files: tuple[Path, ...], recipe: str) -> str:
     """Hash of where and how large files are, when they were changed, and what is done to them.
 
-    The key tells nothing of the files' names.
+    A DICOM series counts with all its slices. The key tells nothing of the files' names.
     """
     digest = hashlib.sha256(f"{_LAYOUT}|{recipe}".encode())
-    for file in files:
+    for file in (part for path in files for part in files_of(path)):
         try:
             status = file.stat()
         except OSError as error:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unimiss.errors import InputError
-from unimiss.io import IMAGE_SUFFIXES, suffix_of
+from unimiss.io import IMAGE_SUFFIXES, dicom, is_dicom, is_image, suffix_of
 
 _PATIENT_PATTERNS = (
     re.compile(r"^(\d{8})_\d{3}$"),  # NIH ChestX-ray: patient_follow-up
@@ -39,15 +39,32 @@ class Case:
 
 
 def stem(path: Path) -> str:
-    """File name without its image suffix (``a.nii.gz`` gives ``a``)."""
+    """File name without its image suffix (``a.nii.gz`` gives ``a``).
+
+    DICOM images get a name from their kind and identifiers (``ct_0123456789ab``): a file of many does not
+    stand for a series, and the names of files and folders often hold the patient's.
+    """
+    identity = _identity(path)
+    if identity is not None:
+        return identity.name
     return path.name[: len(path.name) - len(suffix_of(path))]
 
 
 def patient_of(path: Path) -> str:
-    """Patient by the naming of NIH ChestX-ray, BIDS and nnU-Net files, else the file's stem."""
+    """Patient by the naming of NIH ChestX-ray, BIDS and nnU-Net files, else the file's stem.
+
+    Of DICOM a hash of the PatientID (else of the study, else of the image) in the header, never the ID.
+    """
+    identity = _identity(path)
+    if identity is not None:
+        return identity.patient
     name = stem(path)
     matches = (pattern.match(name) for pattern in _PATIENT_PATTERNS)
     return next((match[1] for match in matches if match), name)
+
+
+def _identity(path: Path) -> dicom.Identity | None:
+    return dicom.identity_of(path) if path.exists() and is_dicom(path) else None
 
 
 def is_held_out(patient: str, share: int) -> bool:
@@ -68,7 +85,8 @@ def fold_of(patients: Sequence[str], folds: int) -> dict[str, int]:
 def find_images(paths: Sequence[Path]) -> list[Path]:
     """Collect image files from files, folders and text lists with one path a line.
 
-    Folders are searched deeply; masks of data sets in them (in `LABEL_FOLDERS`) are no images.
+    Folders are searched deeply; masks of data sets in them (in `LABEL_FOLDERS`) are no images. Of each
+    DICOM series in a folder there is one file, which stands for all; objects without pixels are left out.
 
     Raises
     ------
@@ -84,19 +102,35 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
             found += inside
         elif not path.exists():
             raise InputError(f"{path}: there is no such file or folder")
-        elif suffix_of(path):
+        elif is_image(path):
             found.append(path)
         elif path.suffix in (".txt", ".lst", ".csv"):
             found += _listed(path)
         else:
             raise InputError(f"{path} is neither an image, a folder nor a text list of paths")
-    return list(dict.fromkeys(found))
+    return _one_each(found)
+
+
+def _one_each(paths: Sequence[Path]) -> list[Path]:
+    """Keep the first file of each image; damaged ones stay, so that whoever reads them names them."""
+    first: dict[object, Path] = {}
+    for path in paths:
+        identity = _identity_of_file(path)
+        first.setdefault((path.parent, identity.stack) if identity else path, path)
+    return list(first.values())
+
+
+def _identity_of_file(path: Path) -> dicom.Identity | None:
+    return dicom.identify(path) if path.is_file() and is_dicom(path) else None
 
 
 def _is_image_in(path: Path, folder: Path) -> bool:
     """Whether a file is an image and not one of a data set's masks, by the folder that it lies in."""
     below = path.relative_to(folder).parts
-    return bool(suffix_of(path)) and not path.name.startswith(".") and LABEL_FOLDERS.isdisjoint(below[:-1])
+    if path.name.startswith(".") or not LABEL_FOLDERS.isdisjoint(below[:-1]) or not is_image(path):
+        return False
+    identity = _identity_of_file(path)
+    return identity is None or identity.is_found
 
 
 def _listed(path: Path) -> list[Path]:

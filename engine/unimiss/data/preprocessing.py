@@ -140,8 +140,12 @@ class Preprocessing(Settings):
 
 
 def is_ct(image: Image) -> bool:
-    """Whether a volume's values are Hounsfield units, by the air in it."""
-    return image.geometry.ndim == 3 and float(np.nanmin(image.array)) < _CT_BELOW
+    """Whether a volume's values are Hounsfield units, by what its file says it is, else by the air in it."""
+    if image.geometry.ndim != 3:
+        return False
+    if image.provenance is not None and image.provenance.modality:
+        return image.provenance.modality == "CT"
+    return float(np.nanmin(image.array)) < _CT_BELOW
 
 
 def _finite(array: NDArray[np.generic]) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ import numpy as np
 from unimiss.errors import InputError
 from unimiss.evaluation.masks import evaluate_masks, label_array
 from unimiss.evaluation.report import CaseScores, Report
-from unimiss.io import Image, read, suffix_of
+from unimiss.io import Image, is_dicom, read, suffix_of
 
 Listener = Callable[[float, str], None]
 _MOST_CLASSES = 255
@@ -91,7 +91,11 @@ def _masks(path: Path, problems: list[str]) -> dict[str, Path]:
         return {_stem(path): path}
     if not path.is_dir():
         raise InputError(f"{path}: there is no such file or folder")
-    files = [file for file in sorted(path.iterdir()) if suffix_of(file) and not file.name.startswith(".")]
+    files = [
+        file
+        for file in sorted(path.iterdir())
+        if suffix_of(file) and not is_dicom(file) and not file.name.startswith(".")
+    ]
     if not files:
         raise InputError(f"{path}: there is no mask in this folder")
     found: dict[str, list[Path]] = {}

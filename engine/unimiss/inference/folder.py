@@ -8,11 +8,11 @@ from pathlib import Path
 from unimiss.data.cases import find_images, stem
 from unimiss.errors import InputError, JobError, Stopped, UnimissError
 from unimiss.inference.predictor import Predictor
-from unimiss.io import read, suffix_of, write
+from unimiss.io import is_dicom, read, suffix_of, write
 from unimiss.runs import atomic
 
 _FORMATS = (".nii.gz", ".nii", ".nrrd", ".mha", ".png")
-_WRITTEN_AS = {".jpg": ".png", ".jpeg": ".png"}  # a lossy format holds no labels
+_WRITTEN_AS = {".jpg": ".png", ".jpeg": ".png", ".tif": ".png", ".tiff": ".png"}  # JPEG would lose labels
 
 
 def predict_files(
@@ -69,7 +69,7 @@ def predict_files(
     written, problems = [], []
     for i, (image, target) in enumerate(zip(images, targets, strict=True)):
 
-        def report(share: float, done: int = i, name: str = image.name) -> None:
+        def report(share: float, done: int = i, name: str = _called(image)) -> None:
             progress((done + share) / len(images), name)
 
         try:
@@ -95,7 +95,13 @@ def predict_files(
     return written
 
 
+def _called(image: Path) -> str:
+    return stem(image) if is_dicom(image) else image.name
+
+
 def _own(image: Path) -> str:
+    if is_dicom(image):
+        return ".nii.gz"
     suffix = suffix_of(image)
     return _WRITTEN_AS.get(suffix, suffix)
 

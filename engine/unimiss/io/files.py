@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unimiss.errors import InputError
-from unimiss.io import itk, nifti, picture
+from unimiss.io import dicom, itk, nifti, picture, tiff
 from unimiss.io.image import Image
 from unimiss.runs import atomic
 
@@ -24,6 +24,9 @@ _READERS: dict[str, Callable[[Path], Image]] = {
     ".png": picture.read,
     ".jpg": picture.read,
     ".jpeg": picture.read,
+    ".tif": tiff.read,
+    ".tiff": tiff.read,
+    **dict.fromkeys(dicom.SUFFIXES, dicom.read),
 }
 _WRITERS: dict[str, Callable[[Image, Path], None]] = {
     ".nii.gz": nifti.write,
@@ -41,13 +44,40 @@ def suffix_of(path: Path | str) -> str:
     return next((suffix for suffix in IMAGE_SUFFIXES if name.endswith(suffix)), "")
 
 
+def is_image(path: Path) -> bool:
+    """Whether a file is an image by its suffix or, as DICOM often has none, by its first bytes."""
+    return bool(suffix_of(path)) or (path.is_file() and dicom.has_magic(path))
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a path is a DICOM file or a folder with DICOM images directly in it."""
+    if path.is_dir():
+        return dicom.holds_dicom(path)
+    suffix = suffix_of(path)
+    return suffix in dicom.SUFFIXES or (not suffix and path.is_file() and dicom.has_magic(path))
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """Return the files that an image is made from: all slices of a DICOM series, else the file itself.
+
+    Raises
+    ------
+    InputError
+        A DICOM path holds no image or several, or is damaged.
+    """
+    if not is_dicom(path):
+        return (path,)
+    with sentences(path):
+        return dicom.files_of(path)
+
+
 def read(path: Path | str) -> Image:
     """Read an image file into anatomical order.
 
     Parameters
     ----------
     path : path
-        NIfTI, NRRD, MHA, PNG or JPEG.
+        NIfTI, NRRD, MHA, PNG, JPEG or TIFF; of a DICOM series any file or its folder.
 
     Returns
     -------
@@ -73,12 +103,15 @@ def read(path: Path | str) -> Image:
 
 
 def readable_suffix(path: Path) -> str:
-    """Return the suffix of a file that is there and not empty, or say what is wrong with it."""
+    """Return the suffix of a file that is there and not empty, or say what is wrong with it.
+
+    A folder, and a file that is DICOM by its first bytes, have DICOM's.
+    """
     if not path.exists():
         raise InputError("there is no such file; check the spelling")
     if path.is_dir():
-        raise InputError("this is a folder; name the image file in it")
-    suffix = suffix_of(path)
+        return dicom.SUFFIXES[0]
+    suffix = suffix_of(path) or (dicom.SUFFIXES[0] if dicom.has_magic(path) else "")
     if not suffix:
         raise InputError(f"cannot read this kind of file; use one of {', '.join(IMAGE_SUFFIXES)}")
     with open(path, "rb") as file:
@@ -110,7 +143,7 @@ def sentences(path: Path) -> Iterator[None]:
         ) from error
     except Exception as error:  # decoders raise anything on damaged files
         raise InputError(
-            f"{path}: it is damaged or is not a {suffix_of(path)} file ({_first_line(error)}); "
+            f"{path}: it is damaged or is not a {suffix_of(path) or 'DICOM'} file ({_first_line(error)}); "
             "copy it again from its source"
         ) from error
 

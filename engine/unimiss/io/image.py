@@ -23,17 +23,20 @@ class Provenance:
     path : Path or None
         The file.
     format : str
-        "nifti", "itk" or "picture": which module of `unimiss.io` wrote `header` and understands it.
+        "nifti", "itk", "picture" or "dicom": which module of `unimiss.io` wrote `header` and understands it.
     reorientation : Reorientation
         From the file's array order (slowest axis first) to the image's.
     header : object
         What the format's own writer needs to restore the file's header.
+    modality : str
+        CT, MR, CR, … where the file says it, else "".
     """
 
     path: Path | None
     format: str
     reorientation: Reorientation
     header: Any = None
+    modality: str = ""
 
 
 @dataclass(frozen=True, eq=False)

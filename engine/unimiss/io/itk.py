@@ -56,7 +56,7 @@ class _Place(NamedTuple):
 def read(path: Path) -> Image:
     """Read a volume or a radiograph; vector pixels become channels."""
     reader = _open(path)
-    with _decoding():
+    with decoding():
         file = reader.Execute()
     data = sitk.GetArrayFromImage(file)
     array = np.moveaxis(data, -1, 0) if file.GetNumberOfComponentsPerPixel() > 1 else data[None]
@@ -87,7 +87,7 @@ def _open(path: Path) -> sitk.ImageFileReader:
     _refuse_detached(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
-    with _decoding():
+    with decoding():
         reader.ReadImageInformation()
     if reader.GetDimension() not in (2, 3):
         raise InputError(f"it has {reader.GetDimension()} dimensions; an image has 2 or 3")
@@ -113,11 +113,12 @@ def write(image: Image, path: Path) -> None:
 
 
 @contextmanager
-def _decoding() -> Iterator[None]:
+def decoding() -> Iterator[None]:
+    """Turn ITK's complaints into one that is not about its sources."""
     try:
         with _quiet():
             yield
-    except RuntimeError as error:  # its text is about ITK's sources
+    except RuntimeError as error:
         raise ValueError("SimpleITK cannot decode it") from error
 
 

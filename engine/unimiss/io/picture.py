@@ -15,6 +15,8 @@ from unimiss.errors import InputError
 from unimiss.geometry import Geometry, Reorientation
 from unimiss.io.image import Image, Provenance
 
+_FORMATS = ("PNG", "JPEG")
+
 
 def read(path: Path) -> Image:
     """Read a picture as ``(1 or 3, height, width)``, turned upright by its EXIF tag; transparency is dropped.
@@ -22,12 +24,23 @@ def read(path: Path) -> Image:
     Grey keeps its 8 or 16 bit, colour has 8. A picture does not say how large its pixels are, so the
     geometry's units are "pixel".
     """
-    with _opened(path) as file:
-        upright = ImageOps.exif_transpose(file)
-        if upright.mode in ("P", "PA"):
-            upright = upright.convert("RGB")
-        elif upright.mode == "1":
-            upright = upright.convert("L")
+    with opened(path, _FORMATS) as file:
+        return as_image(file, path)
+
+
+def grid(path: Path) -> Geometry:
+    """Grid of the upright picture; reads the header only."""
+    with opened(path, _FORMATS) as file:
+        return upright_grid(file)
+
+
+def as_image(file: Pillow.Image, path: Path) -> Image:
+    """Decode an opened picture, upright and without transparency."""
+    upright = ImageOps.exif_transpose(file)
+    if upright.mode in ("P", "PA"):
+        upright = upright.convert("RGB")
+    elif upright.mode == "1":
+        upright = upright.convert("L")
     if upright.mode in ("CMYK", "YCbCr"):
         raise InputError(f"it has {upright.mode} colours; save it as grey or RGB")
     data = np.array(upright)
@@ -38,21 +51,20 @@ def read(path: Path) -> Image:
     return Image(array, geometry, Provenance(path, "picture", Reorientation.identity(2)))
 
 
-def grid(path: Path) -> Geometry:
-    """Grid of the upright picture; reads the header only."""
-    with _opened(path) as file:
-        turned = file.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-        return Geometry.from_spacing(file.size if turned else file.size[::-1], units="pixel")
+def upright_grid(file: Pillow.Image) -> Geometry:
+    """Grid of an opened picture once it is upright."""
+    turned = file.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+    return Geometry.from_spacing(file.size if turned else file.size[::-1], units="pixel")
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Pillow.Image]:
+def opened(path: Path, formats: tuple[str, ...]) -> Iterator[Pillow.Image]:
     """Open a picture without warnings; one of so many pixels that it may be an attack is refused."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Pillow.DecompressionBombWarning)
         try:
-            with Pillow.open(path, formats=("PNG", "JPEG")) as file:
+            with Pillow.open(path, formats=formats) as file:
                 yield file
         except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning) as error:
             raise InputError(f"it has more than {Pillow.MAX_IMAGE_PIXELS} pixels; make it smaller") from error

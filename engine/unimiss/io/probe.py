@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from unimiss.geometry import Geometry
-from unimiss.io import itk, nifti, picture
+from unimiss.io import dicom, itk, nifti, picture, tiff
 from unimiss.io.files import readable_suffix, sentences
 
 _GRIDS: dict[str, Callable[[Path], Geometry]] = {
@@ -17,11 +17,14 @@ _GRIDS: dict[str, Callable[[Path], Geometry]] = {
     ".png": picture.grid,
     ".jpg": picture.grid,
     ".jpeg": picture.grid,
+    ".tif": tiff.grid,
+    ".tiff": tiff.grid,
+    **dict.fromkeys(dicom.SUFFIXES, dicom.grid),
 }
 
 
 def probe(path: Path | str) -> Geometry:
-    """Grid of an image file in anatomical order, as `read` would give it.
+    """Grid of an image in anatomical order, as `read` would give it.
 
     Raises
     ------

@@ -137,7 +137,7 @@ class Pretraining:
                     raise
                 if self.fabric.world_size > 1:  # the others may wait for this one's gradients for ever
                     raise JobError(
-                        "a process ran out of memory; with several processes that cannot be mended on the way: "
+                        "a process ran out of memory, which several processes cannot mend on the way: "
                         "go on with --set accumulate_3d=2 (or 4, 8), or accumulate_2d"
                     ) from error
                 if parts == len(views) // 2:
@@ -151,8 +151,8 @@ class Pretraining:
                 torch.cuda.empty_cache()
             self.parts[views.ndim - 2] = parts = min(2 * parts, len(views) // 2)
             self.notes.append(
-                f"there was not enough memory for a step in {views.ndim - 2}D; its {len(views) // 2} images now "
-                f"go through the network in {parts} parts, which gives the same step"
+                f"there was not enough memory for a step in {views.ndim - 2}D; its {len(views) // 2} images "
+                f"now go through the network in {parts} parts, which gives the same step"
             )
 
     def _pass(self, views: Tensor, center: Tensor, parts: int) -> dict[str, float]:
