@@ -16,7 +16,7 @@ def training() -> Pretraining:
     config = PretrainConfig(
         images=["a"], steps=4, batch_2d=2, batch_3d=1, size_2d=(32, 32), size_3d=(4, 32, 32), epoch_2d=1,
         epoch_3d=1, outputs=8, teacher_temperature=0.04, momentum=0.9, lr=1e-3, warmup=0, clip=3.0,
-        clip_each=False, freeze_last=0, checkpoint_every=1, workers=0, precision="32-true", drop_path=0.5,
+        clip_each=False, center_from_first=False, freeze_last=0, checkpoint_every=1, workers=0, precision="32-true", drop_path=0.5,
     )  # fmt: skip
     return Pretraining(config, make_fabric(precision="32-true"), resumed=False)
 

@@ -54,6 +54,8 @@ class PretrainConfig(TrainingSettings):
         Steps in which the head's last layer stays.
     center_each_term : bool
         The release's order of center updates.
+    center_from_first : bool
+        Whether the center begins at the mean score of the first batch instead of 0.
     holdout : int
         One patient in so many, by name, is never trained on; 0 holds nobody out.
     workers : int
@@ -92,6 +94,7 @@ class PretrainConfig(TrainingSettings):
     clip_each: bool | Auto = "auto"
     freeze_last: Annotated[int, Field(ge=0)] | Auto = "auto"
     center_each_term: bool = False
+    center_from_first: bool | Auto = "auto"
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     holdout: Annotated[int, Field(ge=0)] = 5
     workers: Annotated[int, Field(ge=0)] | Auto = "auto"

@@ -107,6 +107,8 @@ class Pretraining:
         rates = self._rates(step)
         torch.manual_seed(self.config.seed * 1_000_003 + step)  # stochastic depth, without any state to keep
         views = self.fabric.to_device(views)
+        if step == 0 and known(self.config.center_from_first):
+            self._start_center(views)
         center = self.objective.center.clone()
         losses = self._pass_in_parts(views, center)
         if not np.isfinite(losses["loss"]):
@@ -125,6 +127,14 @@ class Pretraining:
         elif not self._scales:
             losses["loss"] = float("nan")
         return losses | rates
+
+    @torch.no_grad()
+    def _start_center(self, views: Tensor) -> None:
+        """Begin where the teacher is: from 0, one prototype takes all before the center has caught up."""
+        with self.fabric.autocast():
+            scores = self.teacher(views).values()
+        mean = torch.stack([logits.float().mean(dim=0, keepdim=True) for logits in scores]).mean(dim=0)
+        self.objective.center.copy_(average(self.fabric, mean))
 
     def _pass_in_parts(self, views: Tensor, center: Tensor) -> dict[str, float]:
         """Gradients and losses of a batch, in as many parts as fit into memory."""

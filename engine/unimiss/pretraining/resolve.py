@@ -20,6 +20,7 @@ _PAPER: dict[str, Any] = {
     "momentum": 0.996,
     "clip": 0.3,
     "clip_each": True,
+    "center_from_first": False,
 }
 _PAPER_EPOCHS, _PAPER_WARMUP, _PAPER_FROZEN = 200, 10, 1
 _DEMO: dict[str, Any] = {"batch_2d": 16, "batch_3d": 2, "size_2d": (64, 64), "size_3d": (16, 48, 48)}
@@ -103,17 +104,19 @@ def resolve_schedule(config: PretrainConfig, images: int, volumes: int) -> tuple
     else:
         large = images + volumes > 20_000
         values |= {
-            "lr": max(5e-4, 8e-4 * batch / 256),
+            "lr": 8e-4 * batch / 256,
             "outputs": 4096 if large else 256,
             "teacher_temperature": 0.04 if large else 0.02,
-            "momentum": 0.996 if large else 0.97,
+            "momentum": 0.996 if large else 0.99,
             "clip": 3.0,
             "clip_each": False,
+            "center_from_first": True,
         }
-        why = "with more prototypes, a softer or a slower teacher it stays uniform on so few images"
-        reasons |= dict.fromkeys(
-            ("outputs", "teacher_temperature", "momentum"), "many images" if large else why
-        )
+        values["warmup"] = round(0.1 * steps)
+        why = "with more prototypes or a softer teacher it stays uniform on so few images"
+        reasons |= dict.fromkeys(("outputs", "teacher_temperature"), "many images" if large else why)
+        steady = "a faster teacher or larger steps collapse to one prototype before they learn"
+        reasons |= dict.fromkeys(("momentum", "lr", "warmup", "center_from_first"), steady)
     values["checkpoint_every"] = max(1, min(500, steps // 10))
     values["workers"] = 0 if not torch.cuda.is_available() else min(8, torch.get_num_threads())
     return _fill(config, values, reasons)
