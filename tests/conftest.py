@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
+
+os.environ.setdefault(
+    "OMP_WAIT_POLICY", "PASSIVE"
+)  # before torch: beside other work, spinning costs ten times
+
+import json
 import subprocess
 import sys
 import zlib
@@ -87,10 +92,9 @@ def release() -> Release:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep prepared images out of the user's cache, and OpenMP's threads from spinning, in children too."""
+    """Keep prepared images out of the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UNIMISS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("OMP_WAIT_POLICY", "PASSIVE")
         yield
 
 
