@@ -62,6 +62,10 @@ class PretrainConfig(TrainingSettings):
         Processes that prepare views.
     signals_every : int
         Steps between looks at teacher and features; see `signals.measure`.
+    probe : Path or None
+        Folder with one folder of radiographs for each class: at every checkpoint a linear and a
+        nearest-neighbour classifier on the frozen features are tested on its held-out patients;
+        `checkpoints/best` follows the linear one.
     keep_checkpoints : int
         How many of the last checkpoints stay, besides `last` itself, as `step-…`.
     """
@@ -99,6 +103,7 @@ class PretrainConfig(TrainingSettings):
     holdout: Annotated[int, Field(ge=0)] = 5
     workers: Annotated[int, Field(ge=0)] | Auto = "auto"
     signals_every: Positive = 10
+    probe: Path | None = None
     keep_checkpoints: Annotated[int, Field(ge=0)] = 0
     init: Path | None = None
 

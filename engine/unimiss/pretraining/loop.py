@@ -34,6 +34,7 @@ from unimiss.models.transfer import transfer
 from unimiss.pretraining.config import PretrainConfig
 from unimiss.pretraining.objective import Learner, SelfDistillation, follow
 from unimiss.pretraining.prepare import Prepared
+from unimiss.pretraining.probe import Probe
 from unimiss.pretraining.sampling import Batches, Views, collate
 from unimiss.pretraining.schedules import cosine
 from unimiss.pretraining.signals import Watch, measure
@@ -193,6 +194,14 @@ class Pretraining:
             views = self.fabric.to_device(views)
             return measure(self.teacher, self.objective, views, partial(average, self.fabric))
 
+    def probe(self, probe: Probe) -> dict[str, float]:
+        """Test the student's frozen features; see `Probe.measure`."""
+        backbone = self.learner.backbone.eval()
+        with self.fabric.autocast():
+            found = probe.measure(lambda images: backbone(images.to(self.fabric.device)))
+        backbone.train()
+        return found
+
     def checkpoint(self, step: int, provenance: Mapping[str, Any]) -> Checkpoint:
         """All that is needed to use the backbone, and to go on."""
         description = Description(
@@ -279,6 +288,10 @@ def train(
     views = Views(config, images, volumes, cache)
     batches: Any = Batches(config, start, fabric.global_rank, fabric.world_size)
     loader = DataLoader(views, batch_sampler=batches, collate_fn=collate, num_workers=known(config.workers))
+    probe = None
+    if config.probe is not None:
+        probe = Probe.read(config.probe, known(config.size_2d), config.holdout, writer.warn)
+    best = max((values.get("probe_linear", 0.0) for values in writer.run.metrics()), default=0.0)
     pace, watch, bad, returned = Pace(start, steps), Watch(), 0, False
     waiting = time.perf_counter()
     for step, batch in enumerate(loader, start):
@@ -298,7 +311,7 @@ def train(
             if bad == _TOLERATED_BAD_STEPS:
                 back = training.restore(Checkpoint.load(writer.run.last))
                 writer.warn(
-                    f"weights went back to those of step {back}, and go on with the images of step {done}"
+                    f"the weights of step {back} are back; they go on with the images after step {done}"
                 )
                 bad, returned = 0, True
         for note in training.notes:
@@ -308,6 +321,9 @@ def train(
             values |= training.signals(batch)
             for warning in watch.warnings(done, values, known(config.outputs)):
                 writer.warn(warning)
+        saving = not bad and (done == steps or done % every == 0)
+        if saving and probe is not None:
+            values |= training.probe(probe)
         ended = time.perf_counter()
         pace_values = {"images_per_s": len(batch) / 2 / (ended - waiting), "waiting_s": began - waiting}
         writer.metrics(done, {**values, **pace_values, "memory_gib": memory_in_use()})
@@ -316,8 +332,11 @@ def train(
             done / steps, stage="pre-training", step=done, steps=steps, remaining_s=pace.remaining(done)
         )
         stopping = fabric.broadcast(writer.should_stop())
-        if not bad and (done == steps or stopping or done % every == 0):
+        if saving or (stopping and not bad):
             _save(training, writer, done, provenance)
+        if values.get("probe_linear", 0.0) > best:
+            best = values["probe_linear"]
+            _save_best(training, writer, done, provenance, best)
         if stopping and done < steps:
             return False
     return True
@@ -329,6 +348,18 @@ def _save(training: Pretraining, writer: RunWriter, step: int, provenance: Mappi
     training.checkpoint(step, provenance).save(writer.run.last)
     keep_copy(writer.run.last, step, training.config.keep_checkpoints)
     writer.event("checkpoint", step=step, path=str(Path("checkpoints") / writer.run.last.name))
+
+
+def _save_best(
+    training: Pretraining, writer: RunWriter, step: int, provenance: Mapping[str, Any], auc: float
+) -> None:
+    if not writer.active:
+        return
+    model = training.checkpoint(step, provenance)
+    weights = {name: t for name, t in model.tensors.items() if name.startswith("network.")}
+    Checkpoint(model.description, weights).save(writer.run.best)
+    path = str(Path("checkpoints") / writer.run.best.name)
+    writer.event("checkpoint", step=step, path=path, probe_linear=auc)
 
 
 def _groups(learner: Learner) -> list[dict[str, Any]]:
