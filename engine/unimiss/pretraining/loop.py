@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -17,16 +16,15 @@ from torch.utils.data import DataLoader
 from unimiss.data.cache import Cache
 from unimiss.devices import average, gradients_are_finite, refuse_uneven, resolve_precision, versions
 from unimiss.errors import InputError, JobError
-from unimiss.models import Backbone, checkpoint
 from unimiss.models.checkpoint import Checkpoint, Description
-from unimiss.models.head import ProjectionHead
 from unimiss.models.optimizer import load_optimizer, optimizer_tensors
 from unimiss.models.recompute import recompute
-from unimiss.models.transfer import transfer
 from unimiss.pretraining.config import PretrainConfig
-from unimiss.pretraining.objective import Learner, SelfDistillation, follow
+from unimiss.pretraining.networks import make_objective, make_student, make_teacher
+from unimiss.pretraining.objective import Learner, follow
+from unimiss.pretraining.plus import PlusDistillation
 from unimiss.pretraining.prepare import Prepared
-from unimiss.pretraining.sampling import Batches, Views, collate
+from unimiss.pretraining.sampling import Batch, Batches, Views, collate
 from unimiss.pretraining.schedules import cosine
 from unimiss.runs.pace import Pace
 from unimiss.runs.writer import RunWriter
@@ -58,18 +56,10 @@ class Pretraining:
         native: dict[int, tuple[int, ...]] = {2: known(config.size_2d)}
         if config.volumes:
             native[3] = known(config.size_3d)  # its slices pass through the 2D parts
-        backbone = Backbone(config.network, native, drop_path=config.drop_path)
-        head = ProjectionHead(backbone.embed_dim, known(config.outputs))
-        self.transferred = None
-        if config.init is not None and not resumed:  # later on, the checkpoint holds all weights
-            source = checkpoint.load(config.init, only=("network.", "head."))
-            self.transferred = transfer(backbone, source.network())
-            self.transferred.add_head(head, source.part("head"))
-        learner = Learner(backbone, head)
+        learner, self.transferred = make_student(config, native, resumed)
         recompute(learner, config.activation_checkpointing)
         self.native = native
-        self.teacher = copy.deepcopy(learner).requires_grad_(False)
-        self.teacher.to(fabric.device).eval()  # no stochastic depth in what the student is to predict
+        self.teacher = make_teacher(config, native, learner).to(fabric.device)
         if config.compile:
             learner.compile()
             self.teacher.compile()
@@ -77,14 +67,9 @@ class Pretraining:
         optimizer = torch.optim.AdamW(_groups(learner), lr=0.0)
         self.learner = learner
         self.student, self.optimizer = fabric.setup(learner, optimizer)
-        self.objective = SelfDistillation(
-            known(config.outputs),
-            student_temperature=config.student_temperature,
-            teacher_temperature=known(config.teacher_temperature),
-            center_each_term=config.center_each_term,
-        ).to(fabric.device)
+        self.objective = make_objective(config).to(fabric.device)
 
-    def step(self, step: int, views: Tensor) -> dict[str, float]:
+    def step(self, step: int, batch: Batch) -> dict[str, float]:
         """Train on one batch; `step` counts from 0.
 
         Returns
@@ -95,11 +80,8 @@ class Pretraining:
         """
         rates = self._rates(step)
         torch.manual_seed(self.config.seed * 1_000_003 + step)  # stochastic depth, without any state to keep
-        views = self.fabric.to_device(views)
-        with torch.no_grad(), self.fabric.autocast():
-            targets = self.teacher(views)
         center = self.objective.center.clone()
-        terms = self.objective(self.student(views), targets, partial(average, self.fabric))
+        terms = self._terms(self.fabric.to_device(batch))
         losses = {name: float(average(self.fabric, term.detach())) for name, term in terms.items()}
         if not np.isfinite(losses["loss"]):
             self.objective.center.copy_(center)
@@ -118,12 +100,25 @@ class Pretraining:
             losses["loss"] = float("nan")
         return losses | rates
 
+    def _terms(self, batch: Batch) -> dict[str, Tensor]:
+        """Losses of one batch, with gradients."""
+        mean = partial(average, self.fabric)
+        with torch.no_grad(), self.fabric.autocast():
+            targets = self.teacher(batch.views)
+        terms: dict[str, Tensor]
+        if isinstance(self.objective, PlusDistillation):
+            terms = self.objective(self.student(batch.views, batch.drr), targets, batch, mean)
+        else:
+            terms = self.objective(self.student(batch.views), targets, mean)
+        return terms
+
     def checkpoint(self, step: int, provenance: Mapping[str, Any]) -> Checkpoint:
         """All that is needed to use the backbone, and to go on."""
         description = Description(
             kind="backbone",
             network=self.config.network,
             native=self.native,
+            reconstruction=self.learner.backbone.reconstructs,
             objective=self.config.objective,
             step=step,
             provenance=dict(provenance),
@@ -162,6 +157,8 @@ class Pretraining:
 
     def _clip(self) -> None:
         limit = known(self.config.clip)
+        if limit == 0:
+            return
         if self.config.clip_each:
             for parameter in self.learner.parameters():
                 if parameter.grad is not None:
@@ -222,7 +219,12 @@ def train(
                 )
         ended = time.perf_counter()
         writer.metrics(
-            done, {**values, "images_per_s": len(batch) / 2 / (ended - waiting), "waiting_s": began - waiting}
+            done,
+            {
+                **values,
+                "images_per_s": len(batch.views) / 2 / (ended - waiting),
+                "waiting_s": began - waiting,
+            },
         )
         waiting = ended
         writer.progress(
