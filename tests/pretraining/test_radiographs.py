@@ -12,6 +12,7 @@ from unimiss.data.preprocessing import PAPER_CT, Preprocessing
 from unimiss.data.views import _resized_crop
 from unimiss.drr import paper_radiograph
 from unimiss.errors import InputError
+from unimiss.geometry import Geometry
 from unimiss.pretraining.config import PretrainConfig
 from unimiss.pretraining.prepare import Prepared, drr_array, prepare_all
 from unimiss.pretraining.resolve import resolve_schedule, resolve_sizes
@@ -66,6 +67,16 @@ def test_the_cache_holds_the_radiographs_of_the_prepared_ct(scans, prepared, cac
         assert stored.dtype == np.float16
         np.testing.assert_allclose(stored, expected, atol=1e-3)
         assert (stored.min(), stored.max()) == (0, 1)
+
+
+def test_the_radiograph_of_a_flat_volume_is_no_endless_strip(scans, cache):
+    flat = scans[1].with_name("flat.nii.gz")
+    array = np.linspace(-1000, 500, 6 * 80 * 80, dtype=np.float32).reshape(1, 6, 80, 80)
+    io.write(io.Image(array, Geometry.from_spacing((6, 80, 80), (1.0, 4.0, 4.0))), flat)
+    (case,) = prepare_all([flat], (1.0, 4.0, 4.0), cache, lambda share: None, print, ("frontal",))
+    rows, columns = cache.open(case.key, drr_array("frontal")).shape[1:]
+    assert 16 <= rows < columns
+    assert columns <= 1024
 
 
 def test_what_is_no_ct_has_no_radiograph_and_that_is_said_once(scans, prepared, cache, warnings):
@@ -150,11 +161,16 @@ def test_the_paper_preset_is_the_papers():
 
 
 @pytest.mark.parametrize(
-    ("objective", "each", "views"), [("unimiss", 2, ()), ("unimiss+", 1, ("frontal", "lateral"))]
+    ("objective", "depth", "each", "views"),
+    [
+        ("unimiss", 300.0, 2, ()),
+        ("unimiss+", 300.0, 1, ("frontal", "lateral")),
+        ("unimiss+", 72.0, 1, ("axial",)),
+    ],
 )
-def test_auto_depends_on_the_objective(objective, each, views):
+def test_auto_depends_on_objective_and_volumes(objective, depth, each, views):
     config = PretrainConfig(images=["a"], volumes=["b"], objective=objective)
-    sized, _ = resolve_sizes(config, 10, 10, ((3.0, 1.0, 1.0), (72.0, 400.0, 400.0)), 1)
+    sized, _ = resolve_sizes(config, 10, 10, ((3.0, 1.0, 1.0), (depth, 400.0, 400.0)), 1)
     full, _ = resolve_schedule(sized, 10, 10)
     assert (full.epochs_each, full.drr_views, full.decoder_drop_path) == (each, views, 0)
     PretrainConfig.build(full.model_dump())  # what a resumed run reads

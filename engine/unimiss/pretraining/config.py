@@ -58,7 +58,8 @@ class PretrainConfig(TrainingSettings):
     center_each_term : bool
         The order of center updates of UniMiSS's release.
     drr_views : tuple of "axial", "frontal" and "lateral"
-        UniMiSS+: from where radiographs of CTs are taken; a step shows one of them, drawn at random.
+        UniMiSS+: from where radiographs of CTs are taken; a step shows one of them, drawn at random. `auto`
+        means frontal and lateral, or along the slices where the volumes are flat.
     drr_weight, slices_weight, reconstruction_weight : float
         UniMiSS+: weights of the terms `loss_drr_volume`, `loss_slices_volume` and `loss_reconstruction_…`.
     drop_path, decoder_drop_path : float

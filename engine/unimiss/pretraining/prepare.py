@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 from unimiss.data.cache import Arrays, Cache, cache_key
 from unimiss.data.cases import is_held_out, patient_of
 from unimiss.data.preprocessing import BY_PERCENTILE, PAPER_CT, Preprocessing, is_ct
-from unimiss.drr import paper_radiograph
+from unimiss.drr import CONE, View, paper_radiograph
+from unimiss.drr.setup import shadow
 from unimiss.errors import InputError
 from unimiss.geometry import Geometry
 from unimiss.io import Image, read
 from unimiss.io.probe import probe
 
 _LARGEST_PICTURE = 512
+_DRR_SIDE = 224  # pixels of a radiograph's shorter side, fewer where the longer one would exceed the largest
 _SMALLEST = {2: (16, 16), 3: (4, 16, 16)}
 
 Progress = Callable[[float], None]
@@ -154,8 +156,16 @@ def _radiographs(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     volume = torch.from_numpy(array)[None].to(device)
     with torch.inference_mode():
-        pictures = {view: paper_radiograph(volume, geometry, view)[0] for view in views}
+        pictures = {
+            view: paper_radiograph(volume, geometry, view, short_side=_short_side(geometry, view))[0]
+            for view in views
+        }
     return {drr_array(view): picture.half().cpu().numpy() for view, picture in pictures.items()}
+
+
+def _short_side(geometry: Geometry, view: str) -> int:
+    extent = shadow(geometry, View.of(view), CONE)
+    return max(_SMALLEST[2][0], min(_DRR_SIDE, int(_LARGEST_PICTURE * extent.min() / extent.max())))
 
 
 def _settings(image: Image, spacing: tuple[float, float, float] | None) -> Preprocessing:

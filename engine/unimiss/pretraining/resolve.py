@@ -50,6 +50,8 @@ class _Paper:
 _PAPERS = {"unimiss": _Paper(_PAPER, 200, 10, 1), "unimiss+": _Paper(_PAPER_PLUS, 401, 10, 2)}
 _DEMO: dict[str, Any] = {"batch_2d": 16, "batch_3d": 2, "size_2d": (64, 64), "size_3d": (16, 48, 48)}
 
+_FLAT = 0.4  # of the smaller extent in plane; volumes with less depth are slabs of a scan
+
 Reasons = dict[str, str]
 
 
@@ -86,8 +88,7 @@ def resolve_sizes(
             if values["size_2d"] == paper["size_2d"]
             else "a step of 224 squared takes a CPU 5 times as long"
         )
-        values["drr_views"] = ("frontal", "lateral") if config.objective == "unimiss+" else ()
-        reasons["drr_views"] = "as chest radiographs are taken" if values["drr_views"] else "not in UniMiSS"
+        values["drr_views"], reasons["drr_views"] = _drr_views(config, grid)
         values["batch_2d"], values["batch_3d"] = (64, 24) if gpu else (32, 4)
         reasons["batch_2d"] = reasons["batch_3d"] = "what a step of seconds allows on this device"
         if grid is not None:
@@ -153,6 +154,17 @@ def resolve_schedule(config: PretrainConfig, images: int, volumes: int) -> tuple
     values["checkpoint_every"] = max(1, min(500, steps // 10))
     values["workers"] = 0 if not torch.cuda.is_available() else min(8, torch.get_num_threads())
     return _fill(config, values, reasons)
+
+
+def _drr_views(
+    config: PretrainConfig, grid: tuple[tuple[float, ...], tuple[float, ...]] | None
+) -> tuple[tuple[str, ...], str]:
+    """From where radiographs of CTs are taken, and why."""
+    if config.objective == "unimiss":
+        return (), "not in UniMiSS"
+    if grid is not None and grid[1][0] < _FLAT * min(grid[1][1:]):
+        return ("axial",), "the volumes are flat: from the front or the side they are a strip"
+    return ("frontal", "lateral"), "as chest radiographs are taken"
 
 
 def known_spacing(config: PretrainConfig, median: tuple[float, ...]) -> tuple[float, ...]:
