@@ -87,8 +87,10 @@ def refuse_uneven(batch: int | str, processes: int) -> None:
 
 
 def average(fabric: Fabric, value: torch.Tensor) -> torch.Tensor:
-    """Mean of a tensor over all processes."""
-    return value if fabric.world_size == 1 else torch.as_tensor(fabric.all_reduce(value, reduce_op="mean"))
+    """Mean of a tensor over all processes; `value` itself stays, which Fabric would overwrite."""
+    if fabric.world_size == 1:
+        return value
+    return torch.as_tensor(fabric.all_reduce(value.clone(), reduce_op="mean"))
 
 
 def gradients_are_finite(parameters: Iterable[torch.nn.Parameter]) -> bool:

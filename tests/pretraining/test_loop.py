@@ -4,11 +4,13 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from torch import Tensor
 
 from unimiss.devices import make_fabric
 from unimiss.errors import JobError
 from unimiss.pretraining.config import PretrainConfig
 from unimiss.pretraining.loop import Pretraining
+from unimiss.pretraining.sampling import Batch
 
 
 @pytest.fixture
@@ -16,9 +18,14 @@ def training() -> Pretraining:
     config = PretrainConfig(
         images=["a"], steps=4, batch_2d=2, batch_3d=1, size_2d=(32, 32), size_3d=(4, 32, 32), epoch_2d=1,
         epoch_3d=1, outputs=8, teacher_temperature=0.04, momentum=0.9, lr=1e-3, warmup=0, clip=3.0,
-        clip_each=False, center_from_first=False, freeze_last=0, checkpoint_every=1, workers=0, precision="32-true", drop_path=0.5,
+        clip_each=False, center_from_first=False, freeze_last=0, checkpoint_every=1, workers=0, precision="32-true",
+        drop_path=0.5, decoder_drop_path=0.0,
     )  # fmt: skip
     return Pretraining(config, make_fabric(precision="32-true"), resumed=False)
+
+
+def batch_of(views: Tensor) -> Batch:
+    return Batch(views, None, torch.tensor([], dtype=torch.long))
 
 
 def test_the_teacher_has_no_stochastic_depth(training):
@@ -31,7 +38,7 @@ def test_gradients_that_are_not_finite_leave_the_weights_alone_and_are_reported(
     weight = training.learner.backbone.encoder.cls
     before = weight.detach().clone()
     weight.register_hook(lambda gradient: gradient * float("inf"))
-    values = training.step(0, torch.randn(4, 3, 32, 32))
+    values = training.step(0, batch_of(torch.randn(4, 3, 32, 32)))
     assert values["loss"] != values["loss"]
     assert torch.equal(weight, before)
     assert all(parameter.isfinite().all() for parameter in training.teacher.parameters())
@@ -40,7 +47,7 @@ def test_gradients_that_are_not_finite_leave_the_weights_alone_and_are_reported(
 def test_a_step_moves_student_and_teacher(training):
     student = training.learner.backbone.encoder.cls.detach().clone()
     teacher = training.teacher.backbone.encoder.cls.detach().clone()
-    assert training.step(0, torch.randn(4, 3, 32, 32))["loss"] > 0
+    assert training.step(0, batch_of(torch.randn(4, 3, 32, 32)))["loss"] > 0
     assert not torch.equal(training.learner.backbone.encoder.cls, student)
     assert not torch.equal(training.teacher.backbone.encoder.cls, teacher)
 
@@ -51,7 +58,7 @@ def gradients(training, views, parts):
     center = torch.zeros_like(training.objective.center)
     training.objective.center.copy_(center)
     training.learner.eval()
-    losses = training._pass(views, center, parts)
+    losses = training._pass(batch_of(views), center, parts)
     found = [p.grad.clone() for p in training.learner.parameters() if p.grad is not None]
     training.optimizer.zero_grad(set_to_none=True)
     return losses, found, training.objective.center.clone()
@@ -83,13 +90,13 @@ class Small(torch.nn.Module):
 def test_too_little_memory_makes_the_parts_smaller_and_says_so(training, monkeypatch):
     monkeypatch.setattr(training.fabric, "no_backward_sync", lambda module, enabled: nullcontext())
     training.student = Small(training.student, most=2)
-    values = training.step(0, torch.randn(8, 3, 32, 32))
+    values = training.step(0, batch_of(torch.randn(8, 3, 32, 32)))
     assert values["loss"] > 0
     assert training.parts[2] == 4
     assert len(training.notes) == 2
     assert "in 4 parts" in training.notes[-1]
     training.notes.clear()
-    training.step(1, torch.randn(8, 3, 32, 32))
+    training.step(1, batch_of(torch.randn(8, 3, 32, 32)))
     assert training.notes == []
 
 
@@ -97,4 +104,4 @@ def test_too_little_memory_for_one_image_ends_with_advice(training, monkeypatch)
     training.student = Small(training.student, most=1)
     monkeypatch.setattr(training.fabric, "no_backward_sync", lambda module, enabled: nullcontext())
     with pytest.raises(JobError, match="single image"):
-        training.step(0, torch.randn(4, 3, 32, 32))
+        training.step(0, batch_of(torch.randn(4, 3, 32, 32)))

@@ -16,9 +16,9 @@ def pretrain(torsos, tmp_path, monkeypatch):
     def run(steps, spoiled):
         passes, real = [], Pretraining._pass
 
-        def _pass(self, views, center, parts):
+        def _pass(self, batch, center, parts):
             passes.append(None)
-            losses = real(self, views, center, parts)
+            losses = real(self, batch, center, parts)
             return losses | {"loss": float("nan")} if len(passes) in spoiled else losses
 
         monkeypatch.setattr(Pretraining, "_pass", _pass)

@@ -10,7 +10,7 @@ import torch
 from unimiss.data.cache import Cache
 from unimiss.pretraining.config import PretrainConfig
 from unimiss.pretraining.prepare import Prepared
-from unimiss.pretraining.sampling import Batches, Views, collate, dimension_at, steps_before
+from unimiss.pretraining.sampling import Batches, Sample, Views, collate, dimension_at, steps_before
 
 
 @pytest.fixture
@@ -51,10 +51,11 @@ def test_every_image_is_seen_once_a_pass(views):
 
 
 def test_views_depend_on_seed_step_and_slot_alone(views):
-    assert torch.equal(views[(5, 0)], views[(5, 0)])
-    assert not torch.equal(views[(5, 0)], views[(6, 0)])
-    assert views[(0, 0)].shape == (2, 3, 32, 32)
-    assert views[(5, 0)].shape == (2, 1, 4, 32, 32)
+    assert torch.equal(views[(5, 0)].views, views[(5, 0)].views)
+    assert not torch.equal(views[(5, 0)].views, views[(6, 0)].views)
+    assert views[(0, 0)].views.shape == (2, 3, 32, 32)
+    assert views[(5, 0)].views.shape == (2, 1, 4, 32, 32)
+    assert views[(5, 0)].drr is None
 
 
 def test_two_processes_share_the_batch_of_one(config):
@@ -65,5 +66,5 @@ def test_two_processes_share_the_batch_of_one(config):
 
 
 def test_a_batch_holds_all_first_views_before_all_second_ones():
-    samples = [torch.tensor([[i], [10 + i]]) for i in range(3)]
-    assert collate(samples).flatten().tolist() == [0, 1, 2, 10, 11, 12]
+    samples = [Sample(torch.tensor([[i], [10 + i]])) for i in range(3)]
+    assert collate(samples).views.flatten().tolist() == [0, 1, 2, 10, 11, 12]

@@ -89,7 +89,7 @@ def pretrain(
     images: Annotated[list[Path], typer.Option(help="Radiographs: files, folders or text lists.")] = [],  # noqa: B006
     volumes: Annotated[list[Path], typer.Option(help="Volumes: files, folders or text lists.")] = [],  # noqa: B006
     network: Annotated[str | None, typer.Option(help="tiny, small or plus.")] = None,
-    objective: Annotated[str | None, typer.Option(help="unimiss.")] = None,
+    objective: Annotated[str | None, typer.Option(help="unimiss or unimiss+.")] = None,
     preset: Annotated[str | None, typer.Option(help="auto, paper or demo.")] = None,
     steps: Steps = None,
     init: Init = None,

@@ -89,9 +89,16 @@ class Cache:
             if not psutil.pid_exists(int(part.name.split(".")[2])):
                 shutil.rmtree(part, ignore_errors=True)
 
+    def holds(self, key: str, name: str) -> bool:
+        """Whether a case has an array of that name."""
+        return self._file(key, name).exists()
+
     def open(self, key: str, name: str) -> blosc2.NDArray:
         """Return a stored array, read when it is indexed."""
-        return blosc2.open(str(self.folder / key / f"{name}.b2nd"), mode="r")
+        return blosc2.open(str(self._file(key, name)), mode="r")
+
+    def _file(self, key: str, name: str) -> Path:
+        return self.folder / key / f"{name}.b2nd"
 
 
 def _store(path: Path, array: NDArray[np.generic]) -> None:

@@ -68,7 +68,7 @@ def volume_views(volume: Any, size: tuple[int, int, int], rng: Rng) -> list[Arra
     return [_volume_view(block, size, style, rng) for style in _VOLUME_STYLES]
 
 
-def picture_views(picture: Any, size: tuple[int, int], rng: Rng) -> list[Array]:
+def picture_views(picture: Any, size: tuple[int, int], rng: Rng, least_area: float = 0.14) -> list[Array]:
     """Two views of a radiograph.
 
     Parameters
@@ -79,13 +79,15 @@ def picture_views(picture: Any, size: tuple[int, int], rng: Rng) -> list[Array]:
         Height and width of a view.
     rng : Generator
         Source of all draws.
+    least_area : float
+        Smallest share of the picture that a view shows; the largest is all of it.
 
     Returns
     -------
     list of two arrays, each float32 (3, *size)
     """
     pixels = np.asarray(picture[:], dtype=np.float32)
-    return [_picture_view(pixels, size, style, rng) for style in _PICTURE_STYLES]
+    return [_picture_view(pixels, size, style, rng, least_area) for style in _PICTURE_STYLES]
 
 
 def _window(shape: tuple[int, ...], wanted: tuple[int, ...], rng: Rng) -> tuple[slice, ...]:
@@ -140,8 +142,10 @@ def _gamma(x: Array, gamma: Array) -> Array:
     return out
 
 
-def _picture_view(pixels: Array, size: tuple[int, int], style: _PictureStyle, rng: Rng) -> Array:
-    crop = np.ascontiguousarray(pixels[(slice(None), *_resized_crop(pixels.shape[1:], rng))])
+def _picture_view(
+    pixels: Array, size: tuple[int, int], style: _PictureStyle, rng: Rng, least_area: float
+) -> Array:
+    crop = np.ascontiguousarray(pixels[(slice(None), *_resized_crop(pixels.shape[1:], rng, least_area))])
     tensor = torch.from_numpy(crop)[None]
     resized = F.interpolate(tensor, size=size, mode="bicubic", align_corners=False, antialias=True)
     x = resized[0].numpy().clip(0, 1)
@@ -158,11 +162,11 @@ def _picture_view(pixels: Array, size: tuple[int, int], style: _PictureStyle, rn
     return np.ascontiguousarray(np.broadcast_to(x, (3, *size)), dtype=np.float32)
 
 
-def _resized_crop(shape: tuple[int, ...], rng: Rng) -> tuple[slice, slice]:
-    """Window of 0.14 to 1 of the area and 3/4 to 4/3 in aspect; the whole image where no draw fits."""
+def _resized_crop(shape: tuple[int, ...], rng: Rng, least_area: float) -> tuple[slice, slice]:
+    """Window of `least_area` to 1 of the area, 3/4 to 4/3 in aspect; the whole image where no draw fits."""
     height, width = shape
     for _ in range(10):
-        area = height * width * rng.uniform(0.14, 1)
+        area = height * width * rng.uniform(least_area, 1)
         aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
         h, w = round(np.sqrt(area / aspect)), round(np.sqrt(area * aspect))
         if 0 < h <= height and 0 < w <= width:

@@ -16,6 +16,9 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 ViewSize2d = tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]]
 ViewSize3d = tuple[Annotated[int, Field(ge=2)], Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]]
 Spacing = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+Weight = Annotated[float, Field(ge=0)]
+DropPath = Annotated[float, Field(ge=0, lt=1)]
+DrrViews = tuple[Literal["axial", "frontal", "lateral"], ...]
 
 
 class PretrainConfig(TrainingSettings):
@@ -27,8 +30,9 @@ class PretrainConfig(TrainingSettings):
         Files, folders or text lists of radiographs and of volumes; either may be empty.
     network : "tiny", "small" or "plus"
         Size of MiT.
-    objective : "unimiss"
-        Self-distillation within and across dimensions.
+    objective : "unimiss" or "unimiss+"
+        Self-distillation within and across dimensions; with the plus, also from radiographs of the CTs, and
+        reconstruction.
     preset : "auto", "paper" or "demo"
         What `auto` values become.
     steps : int
@@ -42,20 +46,28 @@ class PretrainConfig(TrainingSettings):
     spacing : tuple of float
         Voxel size in mm (depth, height, width) that volumes are resampled to.
     epoch_2d, epoch_3d : int
-        Steps in an epoch; the dimension changes every `epochs_each` epochs.
+        Steps in an epoch; the dimension changes every `epochs_each` epochs, 2D first in UniMiSS and 3D first
+        in UniMiSS+.
     outputs : int
         Prototypes of the head.
     lr, warmup, weight_decay, momentum : float, int, pair of float, float
         Of the schedules: peak learning rate, warm-up steps, first and last weight decay, the teacher's
         first momentum (it ends at 1).
     clip, clip_each : float, bool
-        Largest gradient norm, of all parameters together or of each.
+        Largest gradient norm, of all parameters together or of each; 0 for no limit.
     freeze_last : int
         Steps in which the head's last layer stays.
     center_each_term : bool
-        The release's order of center updates.
+        The order of center updates of UniMiSS's release.
     center_from_first : bool
         Whether the center begins at the mean score of the first batch instead of 0.
+    drr_views : tuple of "axial", "frontal" and "lateral"
+        UniMiSS+: from where radiographs of CTs are taken; a step shows one of them, drawn at random. `auto`
+        means frontal and lateral, or along the slices where the volumes are flat.
+    drr_weight, slices_weight, reconstruction_weight : float
+        UniMiSS+: weights of the terms `loss_drr_volume`, `loss_slices_volume` and `loss_reconstruction_…`.
+    drop_path, decoder_drop_path : float
+        Stochastic depth of the last block of encoder and decoder.
     holdout : int
         One patient in so many, by name, is never trained on; 0 holds nobody out.
     workers : int
@@ -73,7 +85,7 @@ class PretrainConfig(TrainingSettings):
     images: list[Path] = []
     volumes: list[Path] = []
     network: Network = "tiny"
-    objective: Literal["unimiss"] = "unimiss"
+    objective: Literal["unimiss", "unimiss+"] = "unimiss"
     preset: Literal["auto", "paper", "demo"] = "auto"
     steps: Positive | Auto = "auto"
     batch_2d: Positive | Auto = "auto"
@@ -85,7 +97,7 @@ class PretrainConfig(TrainingSettings):
     spacing: Spacing | Auto = "auto"
     epoch_2d: Positive | Auto = "auto"
     epoch_3d: Positive | Auto = "auto"
-    epochs_each: Positive = 2
+    epochs_each: Positive | Auto = "auto"
     outputs: Positive | Auto = "auto"
     student_temperature: PositiveFloat = 0.1
     teacher_temperature: PositiveFloat | Auto = "auto"
@@ -94,12 +106,17 @@ class PretrainConfig(TrainingSettings):
     final_lr: PositiveFloat = 1e-6
     warmup: Annotated[int, Field(ge=0)] | Auto = "auto"
     weight_decay: tuple[float, float] = (0.04, 0.4)
-    clip: PositiveFloat | Auto = "auto"
+    clip: Weight | Auto = "auto"
     clip_each: bool | Auto = "auto"
     freeze_last: Annotated[int, Field(ge=0)] | Auto = "auto"
     center_each_term: bool = False
     center_from_first: bool | Auto = "auto"
-    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    drr_views: DrrViews | Auto = "auto"
+    drr_weight: Weight = 0.5
+    slices_weight: Weight = 0.1
+    reconstruction_weight: Weight = 5.0
+    drop_path: DropPath = 0.0
+    decoder_drop_path: DropPath | Auto = "auto"
     holdout: Annotated[int, Field(ge=0)] = 5
     workers: Annotated[int, Field(ge=0)] | Auto = "auto"
     signals_every: Positive = 10
@@ -111,4 +128,14 @@ class PretrainConfig(TrainingSettings):
     def _has_data(self) -> PretrainConfig:
         if not self.images and not self.volumes:
             raise ValueError("give radiographs with --images, volumes with --volumes, or both")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_the_objective(self) -> PretrainConfig:
+        if self.objective == "unimiss+" and self.center_each_term:
+            raise ValueError("center_each_term is the order of UniMiSS; with unimiss+ it moves once a step")
+        if self.objective == "unimiss" and self.drr_views not in ("auto", ()):
+            raise ValueError("drr_views belongs to the objective unimiss+")
+        if len(set(self.drr_views)) < len(self.drr_views) and self.drr_views != "auto":
+            raise ValueError("drr_views names a view twice")
         return self

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -25,17 +24,16 @@ from unimiss.devices import (
     versions,
 )
 from unimiss.errors import InputError, JobError
-from unimiss.models import Backbone, checkpoint
 from unimiss.models.checkpoint import Checkpoint, Description, keep_copy
-from unimiss.models.head import ProjectionHead
 from unimiss.models.optimizer import load_optimizer, optimizer_tensors
 from unimiss.models.recompute import recompute
-from unimiss.models.transfer import transfer
 from unimiss.pretraining.config import PretrainConfig
-from unimiss.pretraining.objective import Learner, SelfDistillation, follow
+from unimiss.pretraining.networks import make_objective, make_student, make_teacher
+from unimiss.pretraining.objective import Learner, follow
+from unimiss.pretraining.plus import PlusDistillation
 from unimiss.pretraining.prepare import Prepared
 from unimiss.pretraining.probe import Probe
-from unimiss.pretraining.sampling import Batches, Views, collate
+from unimiss.pretraining.sampling import Batch, Batches, Views, collate
 from unimiss.pretraining.schedules import cosine
 from unimiss.pretraining.signals import Watch, measure
 from unimiss.runs.pace import Pace
@@ -68,18 +66,10 @@ class Pretraining:
         native: dict[int, tuple[int, ...]] = {2: known(config.size_2d)}
         if config.volumes:
             native[3] = known(config.size_3d)  # its slices pass through the 2D parts
-        backbone = Backbone(config.network, native, drop_path=config.drop_path)
-        head = ProjectionHead(backbone.embed_dim, known(config.outputs))
-        self.transferred = None
-        if config.init is not None and not resumed:  # later on, the checkpoint holds all weights
-            source = checkpoint.load(config.init, only=("network.", "head."))
-            self.transferred = transfer(backbone, source.network())
-            self.transferred.add_head(head, source.part("head"))
-        learner = Learner(backbone, head)
+        learner, self.transferred = make_student(config, native, resumed)
         recompute(learner, config.activation_checkpointing)
         self.native = native
-        self.teacher = copy.deepcopy(learner).requires_grad_(False)
-        self.teacher.to(fabric.device).eval()  # no stochastic depth in what the student is to predict
+        self.teacher = make_teacher(config, native, learner).to(fabric.device)
         if config.compile:
             learner.compile()
             self.teacher.compile()
@@ -89,14 +79,9 @@ class Pretraining:
         self.notes: list[str] = []  # what a person should be told, since it was last read
         self.learner = learner
         self.student, self.optimizer = fabric.setup(learner, optimizer)
-        self.objective = SelfDistillation(
-            known(config.outputs),
-            student_temperature=config.student_temperature,
-            teacher_temperature=known(config.teacher_temperature),
-            center_each_term=config.center_each_term,
-        ).to(fabric.device)
+        self.objective = make_objective(config).to(fabric.device)
 
-    def step(self, step: int, views: Tensor) -> dict[str, float]:
+    def step(self, step: int, batch: Batch) -> dict[str, float]:
         """Train on one batch; `step` counts from 0.
 
         Returns
@@ -107,11 +92,11 @@ class Pretraining:
         """
         rates = self._rates(step)
         torch.manual_seed(self.config.seed * 1_000_003 + step)  # stochastic depth, without any state to keep
-        views = self.fabric.to_device(views)
+        batch = self.fabric.to_device(batch)
         if step == 0 and known(self.config.center_from_first):
-            self._start_center(views)
+            self._start_center(batch)
         center = self.objective.center.clone()
-        losses = self._pass_in_parts(views, center)
+        losses = self._pass_in_parts(batch, center)
         if not np.isfinite(losses["loss"]):
             self.optimizer.zero_grad(set_to_none=True)
             self.objective.center.copy_(center)
@@ -130,19 +115,20 @@ class Pretraining:
         return losses | rates
 
     @torch.no_grad()
-    def _start_center(self, views: Tensor) -> None:
+    def _start_center(self, batch: Batch) -> None:
         """Begin where the teacher is: from 0, one prototype takes all before the center has caught up."""
         with self.fabric.autocast():
-            scores = self.teacher(views).values()
+            scores = self.teacher(batch.views).values()
         mean = torch.stack([logits.float().mean(dim=0, keepdim=True) for logits in scores]).mean(dim=0)
         self.objective.center.copy_(average(self.fabric, mean))
 
-    def _pass_in_parts(self, views: Tensor, center: Tensor) -> dict[str, float]:
+    def _pass_in_parts(self, batch: Batch, center: Tensor) -> dict[str, float]:
         """Gradients and losses of a batch, in as many parts as fit into memory."""
+        dimension = batch.views.ndim - 2
         while True:
-            parts = min(self.parts[views.ndim - 2], len(views) // 2)
+            parts = min(self.parts[dimension], len(batch))
             try:
-                return self._pass(views, center, parts)
+                return self._pass(batch, center, parts)
             except RuntimeError as error:
                 if not out_of_memory(error):
                     raise
@@ -151,7 +137,7 @@ class Pretraining:
                         "a process ran out of memory, which several processes cannot mend on the way: "
                         "go on with --set accumulate_3d=2 (or 4, 8), or accumulate_2d"
                     ) from error
-                if parts == len(views) // 2:
+                if parts == len(batch):
                     raise JobError(
                         "there is not enough memory for a single image; take smaller views "
                         "(--set size_3d=…), a smaller network, or --set activation_checkpointing=true"
@@ -160,24 +146,21 @@ class Pretraining:
             self.objective.center.copy_(center)
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-            self.parts[views.ndim - 2] = parts = min(2 * parts, len(views) // 2)
+            self.parts[dimension] = parts = min(2 * parts, len(batch))
             self.notes.append(
-                f"there was not enough memory for a step in {views.ndim - 2}D; its {len(views) // 2} images "
-                f"now go through the network in {parts} parts, which gives the same step"
+                f"there was not enough memory for a step in {dimension}D; its {len(batch)} images now go "
+                f"through the network in {parts} parts, which gives the same step"
             )
 
-    def _pass(self, views: Tensor, center: Tensor, parts: int) -> dict[str, float]:
+    def _pass(self, batch: Batch, center: Tensor, parts: int) -> dict[str, float]:
         """Forward and backward pass of every part; the center moves by the mean over all of them."""
-        pairs = views.view(2, -1, *views.shape[1:]).tensor_split(parts, dim=1)
         losses: dict[str, float] = {}
         moved = torch.zeros_like(center)
-        for i, pair in enumerate(pairs):
-            share, part = pair.shape[1] / (len(views) // 2), pair.flatten(0, 1)
-            with torch.no_grad(), self.fabric.autocast():
-                targets = self.teacher(part)
+        for i, part in enumerate(batch.split(parts)):
+            share = len(part) / len(batch)
             self.objective.center.copy_(center)
             with self.fabric.no_backward_sync(self.student, enabled=i < parts - 1):
-                terms = self.objective(self.student(part), targets, partial(average, self.fabric))
+                terms = self._terms(part)
                 for name, term in terms.items():
                     value = float(average(self.fabric, term.detach()))
                     losses[name] = losses.get(name, 0.0) + share * value
@@ -187,6 +170,18 @@ class Pretraining:
             moved += share * self.objective.center
         self.objective.center.copy_(moved)
         return losses
+
+    def _terms(self, batch: Batch) -> dict[str, Tensor]:
+        """Losses of one batch, with gradients."""
+        mean = partial(average, self.fabric)
+        with torch.no_grad(), self.fabric.autocast():
+            targets = self.teacher(batch.views)
+        terms: dict[str, Tensor]
+        if isinstance(self.objective, PlusDistillation):
+            terms = self.objective(self.student(batch.views, batch.drr), targets, batch, mean)
+        else:
+            terms = self.objective(self.student(batch.views), targets, mean)
+        return terms
 
     def signals(self, views: Tensor) -> dict[str, float]:
         """Look at a batch through the teacher; see `signals.measure`."""
@@ -208,6 +203,7 @@ class Pretraining:
             kind="backbone",
             network=self.config.network,
             native=self.native,
+            reconstruction=self.learner.backbone.reconstructs,
             objective=self.config.objective,
             step=step,
             provenance=dict(provenance),
@@ -246,6 +242,8 @@ class Pretraining:
 
     def _clip(self) -> None:
         limit = known(self.config.clip)
+        if limit == 0:
+            return
         if self.config.clip_each:
             for parameter in self.learner.parameters():
                 if parameter.grad is not None:
@@ -318,14 +316,14 @@ def train(
             writer.warn(note)
         training.notes.clear()
         if done % config.signals_every == 0 or done == steps:
-            values |= training.signals(batch)
+            values |= training.signals(batch.views)
             for warning in watch.warnings(done, values, known(config.outputs)):
                 writer.warn(warning)
         saving = not bad and (done == steps or done % every == 0)
         if saving and probe is not None:
             values |= training.probe(probe)
         ended = time.perf_counter()
-        pace_values = {"images_per_s": len(batch) / 2 / (ended - waiting), "waiting_s": began - waiting}
+        pace_values = {"images_per_s": len(batch) / (ended - waiting), "waiting_s": began - waiting}
         writer.metrics(done, {**values, **pace_values, "memory_gib": memory_in_use()})
         waiting = ended
         writer.progress(

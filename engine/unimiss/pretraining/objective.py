@@ -52,13 +52,14 @@ class Learner(nn.Module):
         """
         if views.ndim == 4:
             return {"image": self.head(self.backbone(views))}
-        n, _, depth = views.shape[:3]
-        slices = views[:, 0].flatten(0, 1)[:, None]
+        return {"volume": self.head(self.backbone(views)), "slices": self.score_slices(views)}
+
+    def score_slices(self, volumes: Tensor) -> Tensor:
+        """Mean scores (B, outputs) of the axial slices of volumes (B, 1, depth, height, width)."""
+        n, _, depth = volumes.shape[:3]
+        slices = volumes[:, 0].flatten(0, 1)[:, None]
         features = self.head.features(self.backbone(slices)).view(n, depth, -1)
-        return {
-            "volume": self.head(self.backbone(views)),
-            "slices": self.head.logits(features.mean(dim=1)),
-        }
+        return self.head.logits(features.mean(dim=1))
 
 
 class SelfDistillation(nn.Module):
@@ -139,6 +140,10 @@ class SelfDistillation(nn.Module):
 
 @torch.no_grad()
 def follow(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
-    """Move the teacher's parameters towards the student's: an exponential moving average."""
-    pairs = list(zip(teacher.parameters(), student.parameters(), strict=True))
-    torch._foreach_lerp_([t for t, _ in pairs], [s.detach() for _, s in pairs], 1 - momentum)
+    """Move the teacher's parameters towards the student's: an exponential moving average.
+
+    The student may have more: UniMiSS+'s teacher reconstructs nothing.
+    """
+    of_student = dict(student.named_parameters())
+    pairs = [(parameter, of_student[name].detach()) for name, parameter in teacher.named_parameters()]
+    torch._foreach_lerp_([t for t, _ in pairs], [s for _, s in pairs], 1 - momentum)

@@ -8,15 +8,21 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from unimiss.data.cache import Arrays, Cache, cache_key
 from unimiss.data.cases import is_held_out, patient_of
 from unimiss.data.preprocessing import BY_PERCENTILE, PAPER_CT, Preprocessing, is_ct
+from unimiss.drr import CONE, View, paper_radiograph
+from unimiss.drr.setup import shadow
 from unimiss.errors import InputError
+from unimiss.geometry import Geometry
 from unimiss.io import Image, read
 from unimiss.io.probe import probe
 
 _LARGEST_PICTURE = 512
+_DRR_SIDE = 224  # pixels of a radiograph's shorter side, fewer where the longer one would exceed the largest
 _SMALLEST = {2: (16, 16), 3: (4, 16, 16)}
 
 Progress = Callable[[float], None]
@@ -33,10 +39,19 @@ class Prepared:
         The image file.
     key : str
         Its folder in the cache, which holds the array "image", float16 (C, *grid).
+    has_drr : bool
+        Whether radiographs of it lie there too, as `drr_array` names them, float16 (1, rows, columns) in
+        [0, 1]: the views of one volume differ in size.
     """
 
     path: Path
     key: str
+    has_drr: bool = False
+
+
+def drr_array(view: str) -> str:
+    """Name in the cache of a volume's radiograph."""
+    return f"drr_{view}"
 
 
 def keep_trainable(paths: Sequence[Path], holdout: int) -> tuple[list[Path], list[Path]]:
@@ -68,6 +83,7 @@ def prepare_all(
     cache: Cache,
     progress: Progress,
     warn: Warn,
+    drr_views: Sequence[str] = (),
 ) -> list[Prepared]:
     """Put every image into the cache; what cannot be used is named by `warn` and left out.
 
@@ -82,7 +98,10 @@ def prepare_all(
     progress : callable
         Receives the finished share, 0 to 1.
     warn : callable
-        Receives a sentence for each image that is left out.
+        Receives a sentence for each image that is left out, and one about volumes that are no CT where
+        radiographs of them are wanted.
+    drr_views : sequence of str
+        Views of `unimiss.drr` by which radiographs are taken of each CT.
 
     Raises
     ------
@@ -90,21 +109,28 @@ def prepare_all(
         No image is left.
     """
     prepared = []
-    recipe = f"pretrain|{spacing}"
+    recipe = f"pretrain|{spacing}" + (f"|drr {','.join(drr_views)}" if drr_views else "")
     for i, path in enumerate(paths):
         try:
             key = cache_key((path,), recipe)
-            cache.ensure(key, partial(_prepare, path, spacing))
-            prepared.append(Prepared(path, key))
+            cache.ensure(key, partial(_prepare, path, spacing, drr_views))
+            has_drr = bool(drr_views) and cache.holds(key, drr_array(drr_views[0]))
+            prepared.append(Prepared(path, key, has_drr))
         except InputError as error:
             warn(f"left out: {error}")
         progress((i + 1) / len(paths))
     if paths and not prepared:
         raise InputError(f"none of the {len(paths)} images can be used, first {paths[0]}")
+    without = [case for case in prepared if not case.has_drr] if drr_views else []
+    if without:
+        warn(
+            f"{len(without)} of {len(prepared)} volumes hold no Hounsfield units and are trained on without "
+            f"radiographs of them, first {without[0].path}"
+        )
     return prepared
 
 
-def _prepare(path: Path, spacing: tuple[float, float, float] | None) -> Arrays:
+def _prepare(path: Path, spacing: tuple[float, float, float] | None, drr_views: Sequence[str] = ()) -> Arrays:
     image = read(path)
     dimension = 2 if spacing is None else 3
     if image.geometry.ndim == 3 and dimension == 2 and image.geometry.shape[0] == 1:
@@ -117,7 +143,29 @@ def _prepare(path: Path, spacing: tuple[float, float, float] | None) -> Arrays:
         raise InputError(f"{path} is too small to learn from: {array.shape[1:]}")
     if float(array.std()) < 1e-5:
         raise InputError(f"{path} is constant: every value is the same")
-    return {"image": array.astype(np.float16)}
+    arrays = {"image": array.astype(np.float16)}
+    if drr_views and is_ct(image):
+        arrays |= _radiographs(array, image.geometry.resized(array.shape[1:]), drr_views)
+    return arrays
+
+
+def _radiographs(
+    array: NDArray[np.float32], geometry: Geometry, views: Sequence[str]
+) -> dict[str, NDArray[np.float16]]:
+    """Radiographs of a CT prepared by `PAPER_CT`, (1, depth, height, width), by their names in the cache."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    volume = torch.from_numpy(array)[None].to(device)
+    with torch.inference_mode():
+        pictures = {
+            view: paper_radiograph(volume, geometry, view, short_side=_short_side(geometry, view))[0]
+            for view in views
+        }
+    return {drr_array(view): picture.half().cpu().numpy() for view, picture in pictures.items()}
+
+
+def _short_side(geometry: Geometry, view: str) -> int:
+    extent = shadow(geometry, View.of(view), CONE)
+    return max(_SMALLEST[2][0], min(_DRR_SIDE, int(_LARGEST_PICTURE * extent.min() / extent.max())))
 
 
 def _settings(image: Image, spacing: tuple[float, float, float] | None) -> Preprocessing:

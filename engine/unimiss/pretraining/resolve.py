@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,9 +22,36 @@ _PAPER: dict[str, Any] = {
     "clip": 0.3,
     "clip_each": True,
     "center_from_first": False,
+    "epochs_each": 2,
+    "decoder_drop_path": 0.0,
+    "drr_views": (),
 }
-_PAPER_EPOCHS, _PAPER_WARMUP, _PAPER_FROZEN = 200, 10, 1
+_PAPER_PLUS = _PAPER | {
+    "batch_2d": 96,
+    "batch_3d": 96,
+    "size_2d": (96, 96),
+    "clip": 0.0,
+    "clip_each": False,
+    "epochs_each": 1,
+    "decoder_drop_path": 0.1,
+    "drr_views": ("axial",),
+}
+
+
+@dataclass(frozen=True)
+class _Paper:
+    """What a paper trained with, and its epochs: all, those of warm-up, those with a frozen last layer."""
+
+    values: dict[str, Any]
+    epochs: int
+    warmup: int
+    frozen: int
+
+
+_PAPERS = {"unimiss": _Paper(_PAPER, 200, 10, 1), "unimiss+": _Paper(_PAPER_PLUS, 401, 10, 2)}
 _DEMO: dict[str, Any] = {"batch_2d": 16, "batch_3d": 2, "size_2d": (64, 64), "size_3d": (16, 48, 48)}
+
+_FLAT = 0.4  # of the smaller extent in plane; volumes with less depth are slabs of a scan
 
 Reasons = dict[str, str]
 
@@ -49,15 +77,19 @@ def resolve_sizes(
         That share each batch evenly.
     """
     gpu = torch.cuda.is_available()
+    paper = _PAPERS[config.objective].values
     values: dict[str, Any] = {}
     reasons: Reasons = {}
     if config.preset == "paper":
-        values, reasons = dict(_PAPER), dict.fromkeys(_PAPER, "the paper's")
+        values, reasons = dict(paper), dict.fromkeys(paper, "the paper's")
     else:
-        values["size_2d"] = (224, 224) if gpu else (96, 96)
+        values["size_2d"] = paper["size_2d"] if gpu else (96, 96)
         reasons["size_2d"] = (
-            "the published size" if gpu else "a step of 224 squared takes a CPU 5 times as long"
+            "the published size"
+            if values["size_2d"] == paper["size_2d"]
+            else "a step of 224 squared takes a CPU 5 times as long"
         )
+        values["drr_views"], reasons["drr_views"] = _drr_views(config, grid)
         values["batch_2d"], values["batch_3d"] = (64, 24) if gpu else (32, 4)
         reasons["batch_2d"] = reasons["batch_3d"] = "what a step of seconds allows on this device"
         if grid is not None:
@@ -81,23 +113,25 @@ def resolve_schedule(config: PretrainConfig, images: int, volumes: int) -> tuple
     """Fill in what depends on the number of usable images: steps, epochs, temperatures, rates."""
     batch_2d, batch_3d = known(config.batch_2d), known(config.batch_3d)
     pass_2d, pass_3d = max(1, images // batch_2d), max(1, volumes // batch_3d)
-    paper = config.preset == "paper"
-    values: dict[str, Any] = dict(_PAPER) if paper else {}
+    paper, published = config.preset == "paper", _PAPERS[config.objective]
+    values: dict[str, Any] = dict(published.values) if paper else {}
     reasons: Reasons = dict.fromkeys(values, "the paper's")
     both = (pass_2d if images else 0) + (pass_3d if volumes else 0)
     mean_pass = both / (bool(images) + bool(volumes))
     steps = 0 if config.steps == "auto" else config.steps
     if not steps:
-        steps = round(_PAPER_EPOCHS * mean_pass) if paper else max(200, min(20_000, round(100 * mean_pass)))
+        steps = (
+            round(published.epochs * mean_pass) if paper else max(200, min(20_000, round(100 * mean_pass)))
+        )
         reasons["steps"] = f"{round(steps / mean_pass)} passes over the images"
     values["steps"] = steps
     # Short runs still have to see both dimensions several times, hence an eighth of them at most.
     longest = 10**9 if paper else max(1, steps // 8)
     values["epoch_2d"], values["epoch_3d"] = min(pass_2d, longest), min(pass_3d, longest)
     reasons["epoch_2d"] = reasons["epoch_3d"] = "one pass, and an eighth of all steps at most"
-    per_epoch = steps / _PAPER_EPOCHS
-    values["warmup"] = round(_PAPER_WARMUP * per_epoch)
-    values["freeze_last"] = round(_PAPER_FROZEN * per_epoch)
+    per_epoch = steps / published.epochs
+    values["warmup"] = round(published.warmup * per_epoch)
+    values["freeze_last"] = round(published.frozen * per_epoch)
     batch = batch_2d if images else batch_3d
     if paper:
         values["lr"] = 8e-4 * batch / 256
@@ -111,7 +145,10 @@ def resolve_schedule(config: PretrainConfig, images: int, volumes: int) -> tuple
             "clip": 3.0,
             "clip_each": False,
             "center_from_first": True,
+            "epochs_each": published.values["epochs_each"],
+            "decoder_drop_path": 0.0,
         }
+        reasons["epochs_each"] = "as published"
         values["warmup"] = round(0.1 * steps)
         why = "with more prototypes or a softer teacher it stays uniform on so few images"
         reasons |= dict.fromkeys(("outputs", "teacher_temperature"), "many images" if large else why)
@@ -120,6 +157,17 @@ def resolve_schedule(config: PretrainConfig, images: int, volumes: int) -> tuple
     values["checkpoint_every"] = max(1, min(500, steps // 10))
     values["workers"] = 0 if not torch.cuda.is_available() else min(8, torch.get_num_threads())
     return _fill(config, values, reasons)
+
+
+def _drr_views(
+    config: PretrainConfig, grid: tuple[tuple[float, ...], tuple[float, ...]] | None
+) -> tuple[tuple[str, ...], str]:
+    """From where radiographs of CTs are taken, and why."""
+    if config.objective == "unimiss":
+        return (), "not in UniMiSS"
+    if grid is not None and grid[1][0] < _FLAT * min(grid[1][1:]):
+        return ("axial",), "the volumes are flat: from the front or the side they are a strip"
+    return ("frontal", "lateral"), "as chest radiographs are taken"
 
 
 def known_spacing(config: PretrainConfig, median: tuple[float, ...]) -> tuple[float, ...]:

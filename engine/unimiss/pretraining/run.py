@@ -67,7 +67,9 @@ def _pretrain(config: PretrainConfig, writer: RunWriter, fabric: Fabric) -> bool
 
     with fabric.rank_zero_first():
         ready_2d = prepare_all(images, None, cache, report, writer.warn)
-        ready_3d = prepare_all(volumes, known(config.spacing), cache, report, writer.warn)
+        ready_3d = prepare_all(
+            volumes, known(config.spacing), cache, report, writer.warn, known(config.drr_views)
+        )
     if writer.resumed and len(ready_2d) + len(ready_3d) < len(images) + len(volumes):
         raise InputError("images of this run are gone or damaged (see above); put them back to resume it")
     config, more = resolve_schedule(config, len(ready_2d), len(ready_3d))
