@@ -11,9 +11,9 @@ from unimiss.devices import versions
 from unimiss.errors import InputError
 from unimiss.models import checkpoint
 from unimiss.pretraining.config import PretrainConfig
-from unimiss.pretraining.loop import train
 from unimiss.pretraining.prepare import keep_trainable, median_grid, prepare_all
 from unimiss.pretraining.resolve import resolve_schedule, resolve_sizes
+from unimiss.pretraining.train import train
 from unimiss.runs import Run
 from unimiss.runs.writer import Listener, RunWriter
 from unimiss.settings import known
