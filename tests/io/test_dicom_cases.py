@@ -144,7 +144,7 @@ def test_predicted_masks_lie_on_their_series_as_nifti(archive: Path, tmp_path: P
 
     stages: list[str] = []
     masks = predict_files(
-        Threshold(),  # type: ignore[arg-type]
+        Threshold(),
         [archive / "ct"],
         tmp_path / "masks",
         progress=lambda share, name: stages.append(name),
@@ -163,7 +163,7 @@ def test_a_dicom_object_without_pixels_is_one_sentence(archive: Path, tmp_path: 
 
     with pytest.raises(InputError, match=r"report\.dcm: this DICOM object of modality SR holds no image"):
         predict_files(
-            Threshold(),  # type: ignore[arg-type]
+            Threshold(),
             [archive / "cr" / "report.dcm"],
             tmp_path / "masks",
             progress=lambda share, name: None,

@@ -66,7 +66,7 @@ def test_a_folder_without_classes_is_refused(tmp_path):
 
 
 def test_a_run_with_a_probe_reports_it_and_keeps_the_best_and_the_last_checkpoints(classes, tmp_path):
-    settings = f"size_2d=[32,32] batch_2d=2 outputs=8 probe={classes} checkpoint_every=2 keep_checkpoints=1 signals_every=2"
+    settings = f"size_2d=[32,32] batch_2d=4 outputs=8 probe={classes} checkpoint_every=2 keep_checkpoints=1 signals_every=2"
     sets = [word for setting in settings.split() for word in ("--set", setting)]
     arguments = ["pretrain", "--images", str(classes), "--steps", "4", "--run", str(tmp_path / "run"), *sets]
     with pytest.raises(SystemExit) as ended:

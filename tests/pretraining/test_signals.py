@@ -21,7 +21,7 @@ def learner():
 
 def signals(learner, views, temperature=0.04):
     objective = SelfDistillation(64, teacher_temperature=temperature)
-    return measure(learner, objective, views, lambda x: x)
+    return measure(learner, objective, [views], lambda x: x)
 
 
 def test_different_images_spread_and_equal_ones_do_not(learner):
@@ -48,6 +48,19 @@ def test_entropy_and_used_prototypes_follow_the_temperature(learner):
     torch.nn.init.zeros_(one.head.mlp[-1].weight)
     torch.nn.init.ones_(one.head.mlp[-1].bias)
     assert signals(one, views, 1e-3)["prototypes_used"] * 64 == pytest.approx(1, abs=0.05)
+
+
+def test_a_batch_in_parts_gives_the_same_signals(learner):
+    first, second = torch.randn(2, 6, 3, 32, 32).unbind()
+    objective = SelfDistillation(64)
+    parts = [torch.cat([first[i], second[i]]) for i in (slice(0, 2), slice(2, 6))]
+    whole = measure(learner, objective, [torch.cat([first, second])], lambda x: x)
+    assert measure(learner, objective, parts, lambda x: x) == pytest.approx(whole, abs=1e-5)
+
+
+def test_too_few_images_say_nothing(learner):
+    assert signals(learner, torch.randn(6, 3, 32, 32)) == {}
+    assert Watch().warnings(50, {}, 256) == []
 
 
 @pytest.mark.parametrize(

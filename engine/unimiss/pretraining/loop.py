@@ -105,10 +105,17 @@ class Pretraining:
     @torch.no_grad()
     def _start_center(self, batch: Batch) -> None:
         """Begin where the teacher is: from 0, one prototype takes all before the center has caught up."""
-        with self.fabric.autocast():
-            scores = self.teacher(batch.views).values()
-        mean = torch.stack([logits.float().mean(dim=0, keepdim=True) for logits in scores]).mean(dim=0)
+        mean = torch.zeros_like(self.objective.center)
+        for part in self._parts(batch):
+            with self.fabric.autocast():
+                scores = self.teacher(part.views).values()
+            means = torch.stack([logits.float().mean(dim=0, keepdim=True) for logits in scores])
+            mean += means.mean(dim=0) * len(part) / len(batch)
         self.objective.center.copy_(average(self.fabric, mean))
+
+    def _parts(self, batch: Batch) -> list[Batch]:
+        """Split a batch into what fits into memory, as far as that is known."""
+        return batch.split(min(self.parts[batch.views.ndim - 2], len(batch)))
 
     def _pass_in_parts(self, batch: Batch, center: Tensor) -> dict[str, float]:
         """Gradients and losses of a batch, in as many parts as fit into memory."""
@@ -171,11 +178,11 @@ class Pretraining:
             terms = self.objective(self.student(batch.views), targets, mean)
         return terms
 
-    def signals(self, views: Tensor) -> dict[str, float]:
+    def signals(self, batch: Batch) -> dict[str, float]:
         """Look at a batch through the teacher; see `signals.measure`."""
+        parts = [part.views for part in self._parts(self.fabric.to_device(batch))]
         with self.fabric.autocast():
-            views = self.fabric.to_device(views)
-            return measure(self.teacher, self.objective, views, partial(average, self.fabric))
+            return measure(self.teacher, self.objective, parts, partial(average, self.fabric))
 
     def probe(self, probe: Probe) -> dict[str, float]:
         """Test the student's frozen features; see `Probe.measure`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -12,12 +12,16 @@ from unimiss.pretraining.objective import Learner, SelfDistillation
 
 _LEAST_SPREAD = 0.02  # of unit vectors; they start at about 0.35, and a collapsed run reads 0.000 to 0.008
 _MOST_ENTROPY = 0.99  # of the logarithm of the number of prototypes
+_FEWEST_IMAGES = 4
 _FIRST_STEPS = 30  # in which the center still moves towards its place
 
 
 @torch.no_grad()
 def measure(
-    teacher: Learner, objective: SelfDistillation, views: Tensor, average: Callable[[Tensor], Tensor]
+    teacher: Learner,
+    objective: SelfDistillation,
+    parts: Sequence[Tensor],
+    average: Callable[[Tensor], Tensor],
 ) -> dict[str, float]:
     """Look at a batch through the teacher.
 
@@ -27,8 +31,8 @@ def measure(
         Backbone and head.
     objective : SelfDistillation
         Whose center and temperature sharpen the teacher's scores.
-    views : Tensor, shape (2B, C, *shape)
-        All first views before all second ones.
+    parts : sequence of Tensor, each (2B, C, *shape)
+        What fits into memory at once; all first views before all second ones.
     average : callable
         Mean of a tensor over all processes.
 
@@ -40,20 +44,23 @@ def measure(
         "prototypes_used": exponential of the entropy of the mean target, as a share of all prototypes.
         "feature_spread": root mean squared distance of the unit features from their mean, 0 to 1.
         "view_agreement": cosine of two views of an image, less that of views of different images; above 0
-        where the features tell images apart.
+        where the features tell images apart. Empty for fewer than four images, which say nothing.
     """
-    features = teacher.head.features(teacher.backbone(views)).float()
+    if sum(len(views) for views in parts) < 2 * _FEWEST_IMAGES:
+        return {}
+    by_part = [teacher.head.features(teacher.backbone(views)).float().chunk(2) for views in parts]
+    first, second = (torch.cat(view) for view in zip(*by_part, strict=True))
+    features = torch.cat([first, second])
     targets = objective.targets(teacher.head.logits(features))
     uniform = math.log(targets.shape[1])
-    first, second = features.chunk(2)
     cosines = first @ second.T
     n = len(first)
-    others = (cosines.sum() - cosines.trace()) / max(1, n * (n - 1))
+    others = (cosines.sum() - cosines.trace()) / (n * (n - 1))
     found = {
         "teacher_entropy": _entropy(targets).mean() / uniform,
         "prototypes_used": _entropy(average(targets.mean(dim=0))).exp() / targets.shape[1],
         "feature_spread": (features - features.mean(dim=0)).square().sum(dim=1).mean().sqrt(),
-        "view_agreement": cosines.trace() / n - others if n > 1 else torch.zeros(()),
+        "view_agreement": cosines.trace() / n - others,
     }
     return {name: float(average(value)) for name, value in found.items()}
 
@@ -70,7 +77,7 @@ class Watch:
 
     def warnings(self, step: int, signals: dict[str, float], prototypes: int) -> list[str]:
         """Return what there is to say after `step` steps, in sentences."""
-        if step < _FIRST_STEPS:
+        if not signals or step < _FIRST_STEPS:
             return []
         spread, entropy = signals["feature_spread"], signals["teacher_entropy"]
         used = signals["prototypes_used"] * prototypes

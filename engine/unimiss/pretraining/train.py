@@ -94,8 +94,9 @@ def train(
             writer.warn(note)
         training.notes.clear()
         if done % config.signals_every == 0 or done == steps:
-            values |= training.signals(batch.views)
-            for warning in watch.warnings(done, values, known(config.outputs)):
+            signals = training.signals(batch)
+            values |= signals
+            for warning in watch.warnings(done, signals, known(config.outputs)):
                 writer.warn(warning)
         saving = not bad and (done == steps or done % every == 0)
         if saving and probe is not None:
