@@ -63,7 +63,7 @@ def make_teacher(config: PretrainConfig, native: Native, student: Learner) -> Le
     return teacher.requires_grad_(False).eval()
 
 
-def make_objective(config: PretrainConfig) -> SelfDistillation:
+def make_objective(config: PretrainConfig) -> SelfDistillation | PlusDistillation:
     """Make the objective with its weights and temperatures."""
     temperatures = {
         "student_temperature": config.student_temperature,

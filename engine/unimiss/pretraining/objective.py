@@ -62,7 +62,7 @@ class Learner(nn.Module):
         return self.head.logits(features.mean(dim=1))
 
 
-class SelfDistillation(nn.Module):
+class Distillation(nn.Module):
     """Cross-entropy between centred, sharpened teacher scores and student scores of the other view.
 
     Parameters
@@ -73,9 +73,6 @@ class SelfDistillation(nn.Module):
         0.1 and 0.04 in the paper.
     center_momentum : float
         0.9 in the paper.
-    center_each_term : bool
-        The release's order: the center moves after each of a volume's four terms, so that they use
-        different centers. By default it moves once a step.
     """
 
     center: Tensor
@@ -87,14 +84,43 @@ class SelfDistillation(nn.Module):
         student_temperature: float = 0.1,
         teacher_temperature: float = 0.04,
         center_momentum: float = 0.9,
-        center_each_term: bool = False,
     ) -> None:
         super().__init__()
         self.student_temperature = student_temperature
         self.teacher_temperature = teacher_temperature
         self.center_momentum = center_momentum
-        self.center_each_term = center_each_term
         self.register_buffer("center", torch.zeros(1, outputs))
+
+    def targets(self, teacher: Tensor) -> Tensor:
+        """Centred and sharpened teacher scores (N, outputs): what the student is to predict."""
+        return ((teacher.float() - self.center) / self.teacher_temperature).softmax(dim=-1)
+
+    def term(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """Cross-entropy of scores (2B, outputs) of both views."""
+        targets = torch.cat([*self.targets(teacher).chunk(2)[::-1]])  # each view's target is the other view's
+        scores = (student / self.student_temperature).log_softmax(dim=-1)
+        return -(targets * scores).sum(dim=-1).mean()
+
+    def move_center(self, mean: Tensor, average: Callable[[Tensor], Tensor]) -> None:
+        """Move the center towards the mean teacher score (1, outputs) of this process's images."""
+        self.center.mul_(self.center_momentum).add_(average(mean), alpha=1 - self.center_momentum)
+
+
+class SelfDistillation(Distillation):
+    """UniMiSS's objective: an image to itself; a volume and its slices to themselves and each other.
+
+    Parameters
+    ----------
+    outputs, **settings
+        As in `Distillation`.
+    center_each_term : bool
+        The release's order: the center moves after each of a volume's four terms, so that they use
+        different centers. By default it moves once a step.
+    """
+
+    def __init__(self, outputs: int, *, center_each_term: bool = False, **settings: float) -> None:
+        super().__init__(outputs, **settings)
+        self.center_each_term = center_each_term
 
     def forward(
         self, student: Logits, teacher: Logits, average: Callable[[Tensor], Tensor] = lambda x: x
@@ -117,25 +143,13 @@ class SelfDistillation(nn.Module):
         terms: dict[str, Tensor] = {}
         for of_student, of_teacher in pairs:
             targets = teacher[of_teacher].detach().float()
-            terms[f"loss_{of_student}_{of_teacher}"] = self._term(student[of_student].float(), targets)
+            terms[f"loss_{of_student}_{of_teacher}"] = self.term(student[of_student].float(), targets)
             if self.center_each_term:
-                self._move_center(targets.mean(dim=0, keepdim=True), average)
+                self.move_center(targets.mean(dim=0, keepdim=True), average)
         if not self.center_each_term:
             means = [logits.detach().float().mean(dim=0, keepdim=True) for logits in teacher.values()]
-            self._move_center(torch.stack(means).mean(dim=0), average)
+            self.move_center(torch.stack(means).mean(dim=0), average)
         return {"loss": torch.stack(list(terms.values())).sum(), **terms}
-
-    def targets(self, teacher: Tensor) -> Tensor:
-        """Centred and sharpened teacher scores (N, outputs): what the student is to predict."""
-        return ((teacher.float() - self.center) / self.teacher_temperature).softmax(dim=-1)
-
-    def _term(self, student: Tensor, teacher: Tensor) -> Tensor:
-        targets = torch.cat([*self.targets(teacher).chunk(2)[::-1]])  # each view's target is the other view's
-        scores = (student / self.student_temperature).log_softmax(dim=-1)
-        return -(targets * scores).sum(dim=-1).mean()
-
-    def _move_center(self, mean: Tensor, average: Callable[[Tensor], Tensor]) -> None:
-        self.center.mul_(self.center_momentum).add_(average(mean), alpha=1 - self.center_momentum)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unimiss.pretraining.objective import Learner, Logits, SelfDistillation
+from unimiss.pretraining.objective import Distillation, Learner, Logits
 from unimiss.pretraining.sampling import Batch
 
 _SLICE_STEP = 2  # every second slice of a volume is read as a radiograph
@@ -51,13 +51,13 @@ class PlusTeacher(Learner):
         return {"image" if views.ndim == 4 else "volume": self.head(self.backbone(views))}
 
 
-class PlusDistillation(SelfDistillation):
+class PlusDistillation(Distillation):
     """Self-distillation towards the teacher's view of the volume, and reconstruction.
 
     Parameters
     ----------
-    outputs, student_temperature, teacher_temperature
-        As in `SelfDistillation`.
+    outputs, **settings
+        As in `Distillation`.
     drr_weight, slices_weight, reconstruction_weight : float
         Of the terms; 0.5, 0.1 and 5 in the paper.
     """
@@ -66,15 +66,12 @@ class PlusDistillation(SelfDistillation):
         self,
         outputs: int,
         *,
-        student_temperature: float = 0.1,
-        teacher_temperature: float = 0.04,
         drr_weight: float = 0.5,
         slices_weight: float = 0.1,
         reconstruction_weight: float = 5.0,
+        **settings: float,
     ) -> None:
-        super().__init__(
-            outputs, student_temperature=student_temperature, teacher_temperature=teacher_temperature
-        )
+        super().__init__(outputs, **settings)
         self.weights = {
             "loss_drr_volume": drr_weight,
             "loss_slices_volume": slices_weight,
@@ -83,7 +80,7 @@ class PlusDistillation(SelfDistillation):
             "loss_reconstruction_drr": reconstruction_weight,
         }
 
-    def forward(  # type: ignore[override]  # it needs the images too
+    def forward(
         self,
         student: Logits,
         teacher: Logits,
@@ -111,14 +108,14 @@ class PlusDistillation(SelfDistillation):
         """
         ((kind, logits),) = teacher.items()
         targets = logits.detach().float()
-        terms = {f"loss_{kind}_{kind}": self._term(student[kind].float(), targets)}
+        terms = {f"loss_{kind}_{kind}": self.term(student[kind].float(), targets)}
         if kind == "volume":
-            terms["loss_slices_volume"] = self._term(student["slices"].float(), targets)
+            terms["loss_slices_volume"] = self.term(student["slices"].float(), targets)
         expected = batch.views if kind == "image" else to_unit_range(batch.views)
         terms[f"loss_reconstruction_{kind}"] = _distance(student[f"reconstruction_{kind}"], expected)
         if kind == "volume":
             terms |= self._drr_terms(student, targets, batch, average)
-        self._move_center(targets.mean(dim=0, keepdim=True), average)
+        self.move_center(targets.mean(dim=0, keepdim=True), average)
         weighted = [self.weights.get(name, 1.0) * term for name, term in terms.items()]
         return {"loss": torch.stack(weighted).sum(), **terms}
 
@@ -135,7 +132,7 @@ class PlusDistillation(SelfDistillation):
             return dict.fromkeys(names, targets.new_zeros(()))
         of_shown = torch.cat([of_view[batch.shown] for of_view in targets.chunk(2)])
         found = (
-            self._term(student["drr"].float(), of_shown),
+            self.term(student["drr"].float(), of_shown),
             _distance(student["reconstruction_drr"], batch.drr),
         )
         scale = here / mean * batch.drr_scale

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from unimiss.pretraining.objective import Learner, SelfDistillation
+from unimiss.pretraining.objective import Distillation, Learner
 
 _LEAST_SPREAD = 0.02  # of unit vectors; they start at about 0.35, and a collapsed run reads 0.000 to 0.008
 _MOST_ENTROPY = 0.99  # of the logarithm of the number of prototypes
@@ -19,7 +19,7 @@ _FIRST_STEPS = 30  # in which the center still moves towards its place
 @torch.no_grad()
 def measure(
     teacher: Learner,
-    objective: SelfDistillation,
+    objective: Distillation,
     parts: Sequence[Tensor],
     average: Callable[[Tensor], Tensor],
 ) -> dict[str, float]:
@@ -29,7 +29,7 @@ def measure(
     ----------
     teacher : Learner
         Backbone and head.
-    objective : SelfDistillation
+    objective : Distillation
         Whose center and temperature sharpen the teacher's scores.
     parts : sequence of Tensor, each (2B, C, *shape)
         What fits into memory at once; all first views before all second ones.
