@@ -14,11 +14,13 @@ from unimiss.data.cache import Cache
 from unimiss.devices import memory_in_use, refuse_uneven, versions
 from unimiss.errors import JobError
 from unimiss.models.checkpoint import Checkpoint, keep_copy
+from unimiss.pretraining.batch import collate
 from unimiss.pretraining.config import PretrainConfig
 from unimiss.pretraining.loop import Pretraining
+from unimiss.pretraining.order import Batches
 from unimiss.pretraining.prepare import Prepared
 from unimiss.pretraining.probe import Probe
-from unimiss.pretraining.sampling import Batches, Views, collate
+from unimiss.pretraining.sampling import Views
 from unimiss.pretraining.signals import Watch
 from unimiss.runs.pace import Pace
 from unimiss.runs.writer import RunWriter
