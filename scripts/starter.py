@@ -1,6 +1,6 @@
 """Pre-train the weights that are shipped as `starter`, from the public images of UNIMISS_DATA.
 
-    python scripts/starter.py --run runs/starter --steps 2000
+    python scripts/starter.py --run runs/starter --steps 3000
     python scripts/starter.py --run runs/starter --export engine/unimiss/weights/starter.safetensors
 
 Sets are those whose licence allows weights to be shipped: no RICORD, no COVID collection. Nothing of the
@@ -41,8 +41,8 @@ SETTINGS = {
     "spacing": "native",
     "size_2d": (96, 96),
     "size_3d": (16, 64, 64),
-    "batch_2d": 32,
-    "batch_3d": 8,
+    "batch_2d": 48,
+    "batch_3d": 6,
     "epoch_2d": 1,
     "epoch_3d": 1,
     "epochs_each": 1,
@@ -82,7 +82,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--export", type=Path, help="write the weights there instead of training")
     options = parser.parse_args()
