@@ -15,7 +15,11 @@ from napari_unimiss.widgets.training import NETWORK_TIP, NETWORKS, TrainingDock
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-_STARTS = [("A pre-trained model", "model"), ("Nothing (from scratch)", "none")]
+_STARTS = [
+    ("The weights that come with the plugin", "starter"),
+    ("A pre-trained model of yours", "model"),
+    ("Nothing (from scratch)", "none"),
+]
 _BUDGETS = [("minutes", "--minutes"), ("steps", "--steps")]
 
 
@@ -43,7 +47,7 @@ class FinetuneDock(TrainingDock):
         form.add(
             "start",
             "Start from",
-            ComboBox(choices=_STARTS, value="model"),
+            ComboBox(choices=_STARTS, value="starter"),
             "A pre-trained model needs fewer labelled cases than a start from scratch.",
         )
         form.add(
@@ -85,8 +89,11 @@ class FinetuneDock(TrainingDock):
         """Turn the fields into an order."""
         dataset = checks.folder_of_cases("dataset", self.form.value("dataset"))
         arguments = ["finetune", dataset, "--task", self.form.value("task")]
-        if self.form.value("start") == "none":
+        start = self.form.value("start")
+        if start == "none":
             arguments += ["--init", "none", "--network", self.form.value("network")]
+        elif start == "starter":
+            arguments += ["--init", "starter"]
         else:
             arguments += ["--init", checks.model("model", self.form.value("model"))]
         folder = checks.new_run_folder("run", self.form.value("run"))
@@ -96,6 +103,5 @@ class FinetuneDock(TrainingDock):
         return Order(self.title, arguments, folder)
 
     def _show_start(self) -> None:
-        scratch = self.form.value("start") == "none"
-        self.form.show_row("model", not scratch)
-        self.form.show_row("network", scratch)
+        self.form.show_row("model", self.form.value("start") == "model")
+        self.form.show_row("network", self.form.value("start") == "none")

@@ -16,7 +16,7 @@ import unimiss as engine
 from unimiss.models import checkpoint
 from unimiss.runs import Run, State
 
-TINY = "--precision 32-true --seed 1 --set patch=[16,32,32] --set batch_size=1 --set validations=1".split()
+TINY = "--init none --precision 32-true --seed 1 --set patch=[16,32,32] --set batch_size=1 --set validations=1".split()
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +121,22 @@ def test_flat_images_are_fine_tuned_and_predicted_from_a_pretrained_backbone(uni
     mask = engine.read(next((tmp_path / "out").glob("*.png")))
     assert mask.geometry.shape == (48, 48)
     assert set(np.unique(mask.array)) <= {0, 7}
+
+
+def test_without_further_ado_it_starts_from_the_starter_weights(unimiss, torsos, tmp_path):
+    options = [*TINY[2:], "--steps", 1, "--run", tmp_path / "run"]
+    done = unimiss("finetune", torsos, *options)
+    assert done.returncode == 0, done.stderr
+    run = Run(tmp_path / "run")
+    assert run.config()["init"] == "starter"
+    assert len(run.manifest()["weights"]["loaded"]) > 50
+
+
+def test_a_network_that_the_weights_are_not_for_is_refused(unimiss, torsos, tmp_path):
+    done = unimiss("finetune", torsos, "--network", "small", "--run", tmp_path / "run")
+    assert done.returncode == 2
+    assert "--init none" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_killed_and_resumed_it_ends_with_the_weights_of_an_uninterrupted_run(run, torsos, tmp_path):

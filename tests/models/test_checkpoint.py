@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -100,3 +101,16 @@ def test_networks_of_one_checkpoint_share_no_memory(saved):
     torch.nn.init.zeros_(first.encoder.cls)
     assert not torch.equal(first.encoder.cls, second.encoder.cls)
     assert not torch.equal(first.encoder.cls, saved.tensors["network.encoder.cls"])
+
+
+def test_the_bundled_weights_are_found_by_name_and_read_both_dimensions(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    network = checkpoint.load("starter").network().eval()
+    with torch.no_grad():
+        assert network(torch.zeros(1, 3, 64, 64)).isfinite().all()
+        assert network(torch.zeros(1, 1, 8, 48, 48)).isfinite().all()
+    assert next(network.parameters()).dtype == torch.float32
+    assert checkpoint.absolute(Path("starter")) == Path("starter")
+    saved = Checkpoint.load(checkpoint.find("starter"), only=())
+    assert saved.description.step >= 1000
+    assert "/" not in saved.description.model_dump_json()  # no path of whoever trained them

@@ -143,7 +143,7 @@ def test_odd_paths_are_problems_of_their_fields(open_dock, tmp_path, path):
         (pretrain, "run", {"images": [tmp_path]}),
         (pretrain, "volumes", {"images": [tmp_path], "volumes": [path]}),
         (finetune, "dataset", {}),
-        (finetune, "model", {"dataset": tmp_path}),
+        (finetune, "model", {"dataset": tmp_path, "start": "model"}),
         (finetune, "run", {"dataset": tmp_path, "start": "none"}),
     ):
         for name, value in others.items():
@@ -210,8 +210,10 @@ def test_fields_become_the_command(pretrain, open_dock, tmp_path):
     ]
     finetune = open_dock("Fine-tune")
     finetune.form.field("dataset").value = tmp_path
-    finetune.form.field("model").value = tmp_path
     finetune.form.field("run").value = tmp_path / "tuned"
+    assert finetune.order().arguments[4:6] == ["--init", "starter"]
+    finetune.form.field("start").value = "model"
+    finetune.form.field("model").value = tmp_path
     assert finetune.order().arguments == [
         *("finetune", str(tmp_path), "--task", "segmentation", "--init", str(tmp_path)),
         *("--minutes", "30", "--run", str(tmp_path / "tuned")),
@@ -249,6 +251,7 @@ def test_fine_tuning_needs_a_data_set_and_a_trained_model(open_dock, tmp_path):
     dock.start()
     assert "Choose the folder" in dock.form.complaint("dataset")
     dock.form.field("dataset").value = tmp_path
+    dock.form.field("start").value = "model"
     dock.start()
     assert "Choose the run folder" in dock.form.complaint("model")
     (tmp_path / "run").mkdir()
@@ -261,6 +264,9 @@ def test_fine_tuning_needs_a_data_set_and_a_trained_model(open_dock, tmp_path):
 def test_network_is_asked_for_only_from_scratch(open_dock):
     form = open_dock("Fine-tune").form
     assert form.field("network").native.parentWidget().isHidden()
+    assert form.field("model").parentWidget().isHidden()
+    form.field("start").value = "model"
+    assert not form.field("model").parentWidget().isHidden()
     form.field("start").value = "none"
     assert not form.field("network").native.parentWidget().isHidden()
     assert form.field("model").parentWidget().isHidden()

@@ -191,6 +191,7 @@ def test_fine_tuning_starts_from_the_pretrained_model(qtbot, open_dock, dataset,
         pytest.skip("needs the run of test_pretraining_is_watched_to_its_end")
     dock = open_dock("Fine-tune")
     dock.form.field("dataset").value = dataset
+    dock.form.field("start").value = "model"
     dock.form.field("model").value = pretrained
     dock.form.field("budget")["unit"].value = "--steps"
     dock.form.field("budget")["amount"].value = 2

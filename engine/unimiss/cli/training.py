@@ -24,7 +24,7 @@ ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="YAML file of settings; options override it.")
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in this folder.")]
-Init = Annotated[str | None, typer.Option(help="Model to start from: run folder, checkpoint, or none.")]
+Init = Annotated[str | None, typer.Option(help="Model to start from: run folder, checkpoint, starter or none.")]
 Seed = Annotated[int | None, typer.Option(help="Of every random draw.")]
 Devices = Annotated[int | None, typer.Option(help="Processes on each machine.")]
 Nodes = Annotated[int | None, typer.Option(help="Machines.")]

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from unimiss.models.checkpoint import STARTER
 from unimiss.models.presets import Network
 from unimiss.settings import Auto
 from unimiss.training import Positive, TrainingSettings
@@ -26,7 +27,8 @@ class FinetuneConfig(TrainingSettings):
     task : "segmentation"
         What is learned.
     init : Path or None
-        Pre-trained backbone or segmentation model to start from; none for random weights.
+        Pre-trained backbone or segmentation model to start from, see `models.checkpoint.find`; none for random
+        weights.
     network : "tiny", "small" or "plus"
         Size of MiT, where there is no `init`.
     fold, folds : int
@@ -56,7 +58,7 @@ class FinetuneConfig(TrainingSettings):
 
     dataset: Path
     task: Literal["segmentation"] = "segmentation"
-    init: Path | None = None
+    init: Path | None = Path(STARTER)
     network: Network = "tiny"
     fold: Annotated[int, Field(ge=0)] = 0
     folds: Annotated[int, Field(ge=2)] = 5

@@ -68,12 +68,15 @@ def finetune(
 
 def _finetune(config: FinetuneConfig, writer: RunWriter, fabric: Fabric) -> bool:
     cache = Cache()
-    places = {"dataset": config.dataset.resolve(), "init": config.init and config.init.resolve()}
-    config = config.model_copy(update=places)
+    config = config.model_copy(
+        update={"dataset": config.dataset.resolve(), "init": config.init and checkpoint.absolute(config.init)}
+    )
     # A resumed run has all weights in its own checkpoint.
     fresh = config.init is not None and not writer.run.last.exists()
     source = checkpoint.load(config.init) if fresh and config.init else None
     if source is not None:
+        if "network" in config.model_fields_set:
+            source.description.refuse_other(config.network)
         config = config.model_copy(update={"network": source.description.network})
     dataset = read_dataset(config.dataset)
     labels = dataset.labels or find_label_values(dataset.cases)

@@ -25,6 +25,10 @@ from unimiss.models.segmentation import SegmentationNetwork
 from unimiss.runs import Run, atomic
 from unimiss.settings import Settings
 
+STARTER = "starter"
+"""Name of the weights that come with the package; see `bundled/starter.md`."""
+
+_BUNDLED = Path(__file__).parent / "bundled"
 _HEADER = "unimiss"
 _MOST_VOXELS = 2**26  # of a native size: its position tables then take 0.4 GiB, and 1.1 GiB in MiT+
 Size = Annotated[int, Field(gt=0, le=4096)]
@@ -92,6 +96,14 @@ class Description(Settings):
         if any(not 0 <= value <= 65535 for value in self.labels):
             raise ValueError("label values go from 0 to 65535")
         return self
+
+    def refuse_other(self, network: Network) -> None:
+        """Raise an `InputError` if these are the weights of another network than was asked for."""
+        if network != self.network:
+            raise InputError(
+                f"network: {network} was asked for, but the weights to start from are those of a {self.network}; "
+                f"leave it out, name the model of a {network} with --init, or begin anew with --init none"
+            )
 
     def make_network(self) -> nn.Module:
         """Make the network that is described, untrained."""
@@ -200,13 +212,16 @@ def find(model: Path | str) -> Path:
     Parameters
     ----------
     model : path
-        A run folder (its best checkpoint, else its last) or a checkpoint file.
+        A run folder (its best checkpoint, else its last), a checkpoint file, or "starter". (A file of that
+        name is ``./starter``.)
 
     Raises
     ------
     InputError
         There is none.
     """
+    if str(model) == STARTER:
+        return _BUNDLED / f"{STARTER}.safetensors"
     path = Path(model)
     if path.is_dir():
         run = Run(path)
@@ -215,8 +230,15 @@ def find(model: Path | str) -> Path:
             raise InputError(f"{path} holds no checkpoint yet; a run folder has one in checkpoints/")
         return found
     if not path.exists():
-        raise InputError(f"{path}: there is no such model; name a run folder or a checkpoint file")
+        raise InputError(
+            f"{path}: there is no such model; name a run folder, a checkpoint file, or {STARTER}"
+        )
     return path
+
+
+def absolute(model: Path) -> Path:
+    """Return a MODEL argument that means the same from any folder."""
+    return model if str(model) == STARTER else model.resolve()
 
 
 def load(model: Path | str, only: str | tuple[str, ...] = "network.") -> Checkpoint:

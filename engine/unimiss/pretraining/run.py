@@ -118,6 +118,8 @@ def _take_network(config: PretrainConfig, writer: RunWriter) -> PretrainConfig:
     description = checkpoint.load(config.init, only=()).description
     if description.kind != "backbone":
         raise InputError(f"{config.init} is a {description.kind} model; pre-training starts from a backbone")
+    if "network" in config.model_fields_set:
+        description.refuse_other(config.network)
     return config.model_copy(update={"network": description.network})
 
 
@@ -142,7 +144,7 @@ def _find(
     update = {
         "images": places["images"] if images else [],
         "volumes": places["volumes"] if volumes else [],
-        "init": config.init and config.init.resolve(),
+        "init": config.init and checkpoint.absolute(config.init),
     }
     held = [str(path) for path in held_images + held_volumes]
     if held:
