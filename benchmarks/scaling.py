@@ -1,7 +1,7 @@
 """How pre-training grows with the number of images and with the depth of a view.
 
 ``python benchmarks/scaling.py [--network tiny|small] [--json FILE]``. Images: samples per second, and memory
-that the list of them takes, from a hundred to the paper's 120,000 volumes, against a hundred. Depth: a step on
+that the list of them takes, from a hundred to the 120,000 of the paper, against a hundred. Depth: a step on
 two volumes, as in `networks.py`, against the published depth of 16. Each row is a process of its own.
 """
 
