@@ -28,7 +28,7 @@ def per_slice(*values: float) -> torch.Tensor:
 
 def test_blur_is_scipy_s_on_the_chosen_slices_and_leaves_the_others(slices):
     before, sigma = slices.numpy().copy(), (0.1, 0.7, 2.0)
-    intensity.blur(slices, torch.tensor([0, 2, 3]), torch.tensor(sigma))
+    intensity.blur(slices, torch.tensor([0, 2, 3]), per_slice(*sigma))
     for index, width in zip((0, 2, 3), sigma, strict=True):
         np.testing.assert_allclose(slices[index], gaussian_filter(before[index], width), atol=1e-4)
     np.testing.assert_array_equal(slices[[1, 4]], before[[1, 4]])
@@ -38,26 +38,37 @@ def test_blur_is_scipy_s_on_the_chosen_slices_and_leaves_the_others(slices):
 def test_blur_mirrors_as_often_as_a_small_slice_needs():
     picture = torch.rand(1, 5, 3, generator=torch.Generator().manual_seed(0))
     expected = gaussian_filter(picture[0].numpy(), intensity.LARGEST_SIGMA)
-    intensity.blur(picture, torch.tensor([0]), torch.tensor([intensity.LARGEST_SIGMA]))
+    intensity.blur(picture, torch.tensor([0]), per_slice(intensity.LARGEST_SIGMA))
     np.testing.assert_allclose(picture[0], expected, atol=1e-5)
 
 
 def test_blur_of_no_slice_changes_nothing(slices):
     before = slices.clone()
-    intensity.blur(slices, torch.tensor([], dtype=torch.long), torch.tensor([]))
+    intensity.blur(slices, torch.tensor([], dtype=torch.long), per_slice())
     assert torch.equal(slices, before)
 
 
-def test_contrast_stretches_about_the_mean_within_the_range(slices):
-    x, factor = slices.numpy().astype(np.float64), np.array([0.75, 0.9, 1.0, 1.1, 1.25])[:, None, None]
+def unchanged(**changed: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Parameters of `adjust` for five slices that change nothing but what is named."""
+    one = torch.ones(5, 1, 1)
+    return {"scale": one, "shift": 0 * one, "contrast": one} | changed
+
+
+def test_scaling_and_shifting_come_before_the_contrast_within_the_range(slices):
+    x = slices.numpy().astype(np.float64)
+    scale, shift, contrast = (
+        np.array(values)[:, None, None]
+        for values in ([0.75, 1.0, 1.25, 1.1, 0.9], [0.4, -1.2, 0, 0, 0.1], [0.75, 0.9, 1.0, 1.1, 1.25])
+    )
+    x = x * scale + shift
     mean, low, high = (f(x, axis=(1, 2), keepdims=True) for f in (np.mean, np.min, np.max))
-    intensity.contrast(slices, torch.from_numpy(factor.astype(np.float32)))
-    np.testing.assert_allclose(slices, np.clip((x - mean) * factor + mean, low, high), atol=1e-5)
+    intensity.adjust(slices, *(torch.from_numpy(v.astype(np.float32)) for v in (scale, shift, contrast)))
+    np.testing.assert_allclose(slices, np.clip((x - mean) * contrast + mean, low, high), atol=1e-5)
 
 
 def test_gamma_keeps_mean_and_spread_and_the_order_of_values(slices):
-    before, exponent = slices.clone(), per_slice(0.7, 0.9, 1.0, 1.2, 1.5)
-    intensity.gamma(slices, exponent)
+    before = slices.clone()
+    intensity.adjust(slices, **unchanged(gamma=per_slice(0.7, 0.9, 1.0, 1.2, 1.5)))
     for moment in (torch.mean, torch.std):
         torch.testing.assert_close(moment(slices, (1, 2)), moment(before, (1, 2)), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(slices[2], before[2], atol=1e-4, rtol=0)
@@ -66,9 +77,17 @@ def test_gamma_keeps_mean_and_spread_and_the_order_of_values(slices):
         assert (x[order].diff() >= 0).all()
 
 
+def test_gamma_keeps_mean_and_spread_of_what_the_contrast_left(slices):
+    straight, contrast = slices.clone(), per_slice(0.75, 0.9, 1.0, 1.1, 1.25)
+    intensity.adjust(straight, **unchanged(contrast=contrast))
+    intensity.adjust(slices, **unchanged(contrast=contrast, gamma=per_slice(1.5, 1.2, 1.1, 0.9, 0.7)))
+    for moment in (torch.mean, torch.std):
+        torch.testing.assert_close(moment(slices, (1, 2)), moment(straight, (1, 2)), atol=1e-5, rtol=1e-4)
+
+
 def test_gamma_bends_by_the_power_of_its_exponent(slices):
     before, exponent = slices.double().clone(), per_slice(0.7, 0.9, 1.0, 1.2, 1.5)
-    intensity.gamma(slices, exponent)
+    intensity.adjust(slices, **unchanged(gamma=exponent))
     low, high = before.amin((1, 2), keepdim=True), before.amax((1, 2), keepdim=True)
     expected = ((before - low) / (high - low)) ** exponent
     for x, y in zip(slices.double().flatten(1), expected.flatten(1), strict=True):
@@ -76,10 +95,11 @@ def test_gamma_bends_by_the_power_of_its_exponent(slices):
 
 
 def test_a_constant_slice_stays_constant_and_finite():
-    slices = torch.full((2, 16, 16), -1.0)
-    intensity.contrast(slices, per_slice(0.75, 1.25))
-    intensity.gamma(slices, per_slice(0.7, 1.5))
-    torch.testing.assert_close(slices, torch.full((2, 16, 16), -1.0))
+    slices = torch.full((5, 16, 16), -1.0)
+    intensity.adjust(
+        slices, **unchanged(contrast=per_slice(0.75, 0.9, 1, 1.1, 1.25), gamma=torch.full((5, 1, 1), 0.7))
+    )
+    torch.testing.assert_close(slices, torch.full((5, 16, 16), -1.0), atol=1e-6, rtol=0)
 
 
 def test_noise_has_its_spread_and_comes_from_its_generator():

@@ -34,7 +34,7 @@ def blur(slices: Tensor, which: Tensor, sigma: Tensor) -> None:
         Changed in place.
     which : Tensor, shape (N,)
         Indices of those to blur.
-    sigma : Tensor, shape (N,)
+    sigma : Tensor, shape (N, 1, 1)
         Of each of these, in pixels, above 0 and at most `LARGEST_SIGMA`.
     """
     height, width = slices.shape[1:]
@@ -43,28 +43,36 @@ def blur(slices: Tensor, which: Tensor, sigma: Tensor) -> None:
     slices.index_copy_(0, which, rows @ slices.index_select(0, which) @ columns)
 
 
-def contrast(slices: Tensor, factor: Tensor) -> None:
-    """Stretch values about each slice's mean by factors (S, 1, 1); what leaves its range is clipped."""
-    mean, (low, high) = slices.mean((1, 2), keepdim=True), _range(slices)
-    slices.mul_(factor).add_(mean * (1 - factor))
-    torch.maximum(slices, low, out=slices)
-    torch.minimum(slices, high, out=slices)
+def adjust(
+    slices: Tensor, scale: Tensor, shift: Tensor, contrast: Tensor, gamma: Tensor | None = None
+) -> None:
+    """Scale and shift values, stretch them about their mean, bend them: each slice by parameters of its own.
 
+    What the stretching takes out of the slice's range is clipped. The bending works within the range that is
+    left, and keeps mean and standard deviation. All that is linear is one pass.
 
-def gamma(slices: Tensor, exponent: Tensor) -> None:
-    """Bend values within each slice's range by exponents (S, 1, 1); the slice's mean and spread stay."""
-    low, high = _range(slices)
-    extent = (high - low).clamp_(min=_CONSTANT)
-    slices.sub_(low).mul_(1 / extent)
-    mean, spread = _moments(slices)
-    slices.clamp_(_ALMOST_ZERO, 1).log_().mul_(exponent).exp_()  # a quarter of the time of a power
-    bent_mean, bent_spread = _moments(slices)
-    scale = spread / bent_spread.clamp_(min=_CONSTANT)
-    slices.mul_(scale * extent).add_((mean - bent_mean * scale) * extent + low)
-
-
-def _range(slices: Tensor) -> tuple[Tensor, Tensor]:
-    return slices.amin((1, 2), keepdim=True), slices.amax((1, 2), keepdim=True)
+    Parameters
+    ----------
+    slices : Tensor, shape (S, height, width)
+        Changed in place.
+    scale, shift, contrast : Tensor, shape (S, 1, 1)
+        Factor above 0, summand, and factor above 0 of the distance to the mean.
+    gamma : Tensor or None, shape (S, 1, 1)
+        Exponent; None leaves values unbent.
+    """
+    found = slices.mean((1, 2), keepdim=True), slices.amin((1, 2), True), slices.amax((1, 2), True)
+    mean, low, high = (value * scale + shift for value in found)
+    bottom = torch.maximum(low, mean + (low - mean) * contrast)
+    extent = (torch.minimum(high, mean + (high - mean) * contrast) - bottom).clamp_(min=_CONSTANT)
+    slope = contrast / extent
+    slices.mul_(scale * slope).add_((shift - mean) * slope + (mean - bottom) / extent).clamp_(_ALMOST_ZERO, 1)
+    if gamma is not None:
+        mean, spread = _moments(slices)
+        slices.log_().mul_(gamma).exp_()  # a quarter of the time of a power
+        bent_mean, bent_spread = _moments(slices)
+        back = spread / bent_spread.clamp_(min=_CONSTANT)
+        bottom, extent = bottom + (mean - bent_mean * back) * extent, back * extent
+    slices.mul_(extent).add_(bottom)
 
 
 def _moments(slices: Tensor) -> tuple[Tensor, Tensor]:
@@ -79,11 +87,11 @@ def _moments(slices: Tensor) -> tuple[Tensor, Tensor]:
 
 def _blurring(sigma: Tensor, n: int) -> Tensor:
     """Symmetric matrices (N, n, n) that blur a line of n: sums of its shifts, weighted by the Gaussian."""
-    taps = torch.arange(_REACH + 1, device=sigma.device)
-    beyond = taps > 4 * sigma[:, None] + 0.5  # as scipy; subnormal weights would slow the products tenfold
-    weights = torch.exp(-0.5 * (taps / sigma[:, None]).square()).masked_fill_(beyond, 0)
+    sigma, taps = sigma[:, 0], torch.arange(_REACH + 1, device=sigma.device)
+    beyond = taps > 4 * sigma + 0.5  # as scipy; subnormal weights would slow the products tenfold
+    weights = torch.exp(-0.5 * (taps / sigma).square()).masked_fill_(beyond, 0)
     weights /= 2 * weights.sum(dim=1, keepdim=True) - 1
-    return (weights @ _shifts(n, sigma.device)).view(len(sigma), n, n)
+    return torch.mm(weights, _shifts(n, sigma.device)).view(len(sigma), n, n)
 
 
 @lru_cache(maxsize=8)

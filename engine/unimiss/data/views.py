@@ -68,7 +68,11 @@ def volume_views(volume: Any, size: tuple[int, int, int], rng: Rng) -> list[Arra
     whole = tuple(slice(0, n) for n in volume.shape[1:])
     around = (round(size[0] * 1.5), *(round(n * rng.uniform(1.4, 1.8)) for n in size[1:]))
     neighbourhood = _window(whole, around, rng)
-    return [_volume_view(volume, neighbourhood, size, style, rng) for style in _VOLUME_STYLES]
+    windows = [_window(neighbourhood, _crop_size(size, rng), rng) for _ in _VOLUME_STYLES]
+    hull = tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(*windows, strict=True))
+    block = torch.from_numpy(np.ascontiguousarray(volume[(slice(None), *hull)]))[0]
+    crops = [block[_relative(window, hull)] for window in windows]
+    return [_volume_view(*given, size, rng) for given in zip(crops, _VOLUME_STYLES, strict=True)]
 
 
 def picture_views(picture: Any, size: tuple[int, int], rng: Rng, least_area: float = 0.14) -> list[Array]:
@@ -100,12 +104,16 @@ def _window(within: Window, wanted: tuple[int, ...], rng: Rng) -> Window:
     return tuple(slice(start, start + n) for start, n in zip(starts, sizes, strict=True))
 
 
-def _volume_view(
-    volume: Any, neighbourhood: Window, size: tuple[int, int, int], style: _VolumeStyle, rng: Rng
-) -> Array:
-    wanted = (size[0], *(max(2, round(n * rng.uniform(0.8, 1.2))) for n in size[1:]))
-    crop = np.ascontiguousarray(volume[(slice(None), *_window(neighbourhood, wanted, rng))])
-    slices = _resize(torch.from_numpy(crop)[0].float(), size)
+def _relative(window: Window, origin: Window) -> Window:
+    return tuple(slice(w.start - o.start, w.stop - o.start) for w, o in zip(window, origin, strict=True))
+
+
+def _crop_size(size: tuple[int, int, int], rng: Rng) -> tuple[int, ...]:
+    return (size[0], *(max(2, round(n * rng.uniform(0.8, 1.2))) for n in size[1:]))
+
+
+def _volume_view(crop: Tensor, style: _VolumeStyle, size: tuple[int, int, int], rng: Rng) -> Array:
+    slices = _resize(crop.float(), size)
     slices = slices.flip([axis for axis in range(3) if rng.random() < 0.8])
     _change_values(slices, style, rng)
     return slices[None].numpy()
@@ -120,24 +128,25 @@ def _resize(crop: Tensor, size: tuple[int, int, int]) -> Tensor:
 
 def _change_values(slices: Tensor, style: _VolumeStyle, rng: Rng) -> None:
     """Change the values of (depth, height, width) in place; all but the noise is drawn slice by slice."""
-    depth = len(slices)
-
-    def per_slice(values: NDArray[np.float64]) -> Tensor:
-        return torch.from_numpy(values.astype(np.float32))[:, None, None]
-
+    n = len(slices)
     generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
     intensity.add_noise(slices, rng.uniform(0, 0.1), generator)
     if rng.random() < 0.8:
-        blurred = torch.from_numpy(np.flatnonzero(rng.random(depth) < style.blur_slice))
-        sigma = torch.from_numpy(rng.uniform(0.1, intensity.LARGEST_SIGMA, len(blurred)).astype(np.float32))
-        intensity.blur(slices, blurred, sigma)
+        blurred = np.flatnonzero(rng.random(n) < style.blur_slice)
+        sigma = rng.uniform(0.1, intensity.LARGEST_SIGMA, len(blurred))
+        intensity.blur(slices, torch.from_numpy(blurred), _per_slice(sigma))
+    scale, shift = torch.ones(n, 1, 1), torch.zeros(n, 1, 1)
     if rng.random() < style.scale:
-        slices *= per_slice(rng.uniform(0.75, 1.25, depth))
+        scale = _per_slice(rng.uniform(0.75, 1.25, n))
     if rng.random() < style.shift:
-        slices += per_slice(rng.normal(0, 0.4, depth) * (rng.random(depth) < 0.8))
-    intensity.contrast(slices, per_slice(rng.uniform(0.75, 1.25, depth)))
-    if rng.random() < style.gamma:
-        intensity.gamma(slices, per_slice(rng.uniform(0.7, 1.5, depth)))
+        shift = _per_slice(rng.normal(0, 0.4, n) * (rng.random(n) < 0.8))
+    contrast = _per_slice(rng.uniform(0.75, 1.25, n))
+    gamma = _per_slice(rng.uniform(0.7, 1.5, n)) if rng.random() < style.gamma else None
+    intensity.adjust(slices, scale, shift, contrast, gamma)
+
+
+def _per_slice(values: NDArray[np.float64]) -> Tensor:
+    return torch.from_numpy(values.astype(np.float32))[:, None, None]
 
 
 def _picture_view(
