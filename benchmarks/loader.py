@@ -3,8 +3,8 @@
 ``python benchmarks/loader.py [--data FOLDER] [--json FILE]``; the folder, by default UNIMISS_DATA, holds the
 sets `deeplesion_ct` and `cxr_classification`. A sample is both views of an image. Ours are read by
 `unimiss.pretraining.sampling.Views`, as the training does. All ways take turns in one run, on one thread,
-with every file in memory; nothing else should be running. That all begin with the same values is checked
-first.
+with every file in memory; seconds are those of the processor, which other programs stretch least. That all
+begin with the same values is checked first.
 """
 
 from __future__ import annotations
@@ -93,10 +93,10 @@ def compare(ways: dict[str, Load]) -> dict[str, float]:
     times: dict[str, list[float]] = {way: [] for way in ways}
     for turn in range(ROUNDS + 1):
         for way, load in ways.items():
-            began = time.perf_counter()
+            began = time.process_time()
             for i in range(turn * SAMPLES, (turn + 1) * SAMPLES):
                 load(i)
-            times[way].append((time.perf_counter() - began) / SAMPLES)
+            times[way].append((time.process_time() - began) / SAMPLES)
     return {way: statistics.median(seconds[1:]) for way, seconds in times.items()}
 
 

@@ -1,6 +1,7 @@
 """Random views as one makes them at first: the baseline of `loader.py`.
 
-Every sample decodes its file. Views are numpy and SciPy, a loop over slices, each change after the other.
+Every sample decodes its file. Views are numpy and SciPy, a loop over slices, one change after the other, in
+the float64 that nibabel and numpy give, until the view is done.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter, zoom
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating]
 Rng = np.random.Generator
 
 
@@ -34,7 +35,7 @@ CHANCES = (Chances(0.8, 0.8, 0.8, 0.8), Chances(0.5, 1.0, 0.5, 1.0))
 def volume(path: Path) -> Array:
     """CT of a NIfTI file (1, depth, height, width): feet to head, front to back, right to left; HU / 1024."""
     data = nibabel.as_closest_canonical(nibabel.load(path)).get_fdata()[::-1, ::-1].T
-    return (np.clip(data, -1024, 3071) / 1024).astype(np.float32)[None]
+    return np.clip(data, -1024, 3071)[None] / 1024
 
 
 def picture(path: Path) -> Array:
@@ -75,7 +76,7 @@ def resize(plane: Array, size: tuple[int, int]) -> Array:
 
 def change(view: Array, chances: Chances, rng: Rng) -> Array:
     """Change values: noise in all slices, the rest drawn slice by slice."""
-    view = view + rng.normal(0, rng.uniform(0, 0.1), view.shape).astype(np.float32)
+    view = view + rng.normal(0, rng.uniform(0, 0.1), view.shape)
     blurred, scaled, shifted, bent = rng.random(4) < (0.8, chances.scale, chances.shift, chances.gamma)
     for i in range(len(view)):
         if blurred and rng.random() < chances.blur:
@@ -99,5 +100,5 @@ def contrast(plane: Array, factor: float) -> Array:
 def gamma(plane: Array, exponent: float) -> Array:
     """Bend within the range, then give mean and spread back."""
     low, extent = plane.min(), np.ptp(plane)
-    bent = ((plane - low) / (extent + 1e-7)) ** np.float32(exponent)
+    bent = ((plane - low) / (extent + 1e-7)) ** exponent
     return (bent - bent.mean()) / (bent.std() + 1e-7) * plane.std() + plane.mean()
