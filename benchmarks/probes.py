@@ -1,4 +1,4 @@
-"""What frozen features tell, trained against random weights: linear probes on patients left out of all training.
+"""What frozen features tell, trained against random weights: linear probes on held-out patients.
 
 ``python benchmarks/probes.py [MODEL…] [--json FILE]``, by default `starter`. Sets of UNIMISS_DATA:
 `cxr_classification` (area under the ROC curve, radiographs at 96 squared), `msd_hippocampus` (Dice of each

@@ -129,8 +129,7 @@ def _resize(crop: Tensor, size: tuple[int, int, int]) -> Tensor:
 def _change_values(slices: Tensor, style: _VolumeStyle, rng: Rng) -> None:
     """Change the values of (depth, height, width) in place; all but the noise is drawn slice by slice."""
     n = len(slices)
-    generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
-    intensity.add_noise(slices, rng.uniform(0, 0.1), generator)
+    intensity.add_noise(slices, rng.uniform(0, 0.1), rng.random())
     if rng.random() < 0.8:
         blurred = np.flatnonzero(rng.random(n) < style.blur_slice)
         sigma = rng.uniform(0.1, intensity.LARGEST_SIGMA, len(blurred))
