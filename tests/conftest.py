@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault(
-    "OMP_WAIT_POLICY", "PASSIVE"
-)  # before torch: beside other work, spinning costs ten times
+# Before torch: beside other work, spinning costs ten times, and workers of pytest-xdist have a core each.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import json
 import subprocess
