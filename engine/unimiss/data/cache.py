@@ -37,7 +37,10 @@ def cache_key(files: tuple[Path, ...], recipe: str) -> str:
         try:
             status = file.stat()
         except OSError as error:
-            raise InputError(f"{file}: there is no such file") from error
+            what = (
+                "it is a link to a file that is not there" if file.is_symlink() else "there is no such file"
+            )
+            raise InputError(f"{file}: {what}") from error
         digest.update(f"|{file.resolve()}|{status.st_size}|{status.st_mtime_ns}".encode())
     return digest.hexdigest()[:32]
 
