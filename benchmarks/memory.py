@@ -1,10 +1,10 @@
 """Whether the memory of a pre-training stays flat: every image of a large set is trained on twice.
 
 ``python benchmarks/memory.py [--images N] [--workers N] [--json FILE] [--plot FILE]``. Generates N
-radiographs and a fifth as many volumes, all tiny, and pre-trains MiT tiny on them as a user does, in a process
-of its own. The resident memory of that process and its children is read twice a second. The slope is that of a
-straight line through the means of twenty equal parts of the images; its standard error comes from how far
-these means lie from the line. A plot needs matplotlib.
+radiographs and a fifth as many volumes, all tiny, and pre-trains MiT tiny on them as a user does, in a
+process of its own. The resident memory of that process and its children is read twice a second. The slope is
+that of a straight line through the means of twenty equal parts of the images; its standard error comes from
+how far these means lie from the line. A plot needs matplotlib.
 """
 
 from __future__ import annotations
