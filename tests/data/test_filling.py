@@ -13,8 +13,11 @@ from PIL import Image as Pillow
 
 from unimiss.data import filling
 from unimiss.data.cache import Cache
+from unimiss.data.datasets import read_dataset
 from unimiss.data.filling import Job, fill
 from unimiss.errors import InputError, JobError, Stopped
+from unimiss.finetuning.config import FinetuneConfig
+from unimiss.finetuning.prepare import prepare_cases
 from unimiss.pretraining import prepare
 
 COUNT = 18
@@ -97,6 +100,21 @@ def test_a_cache_that_cannot_be_written_ends_the_work_with_a_sentence(jobs, tmp_
     (tmp_path / "file").touch()
     with pytest.raises(JobError, match="could not be written"):
         fill(Cache(tmp_path / "file"), jobs, "r", silent, processes)
+
+
+def test_labelled_cases_are_prepared_by_several_processes_too(torsos, tmp_path, monkeypatch):
+    dataset = read_dataset(torsos)
+    settings = {"dataset": torsos, "spacing": (12.0, 9.0, 9.0), "patch": (16, 32, 32)}
+    config = FinetuneConfig.build(settings)
+    found = {}
+    for processes in (1, 2):
+        monkeypatch.setattr(filling, "_worth_while", lambda cases, n=processes: n)
+        cache = Cache(tmp_path / str(processes))
+        cases, _ = prepare_cases(dataset.cases, config, dataset.labels, cache, silent, pytest.fail)
+        found[processes] = [cache.open(case.key, name)[:] for case in cases for name in ("image", "label")]
+    assert len(found[2]) == 2 * len(dataset.cases)
+    for one, two in zip(found[1], found[2], strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
 def test_processes_are_for_many_cases_and_bounded_by_cores_and_memory(monkeypatch):

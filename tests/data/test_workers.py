@@ -61,6 +61,12 @@ def test_errors_come_back_as_they_are_and_unforeseen_ones_with_their_place():
     assert "Traceback" in answers[1].__notes__[0]
 
 
+def test_work_that_cannot_be_sent_is_an_error_and_no_endless_wait():
+    answers = collect([lambda: 1, partial(pow, 2, 3)], 1)
+    assert "pickle" in str(answers[0])
+    assert answers[1] == 8
+
+
 def test_what_work_prints_does_not_disturb_its_answer(capfd):
     assert collect([partial(os.write, 1, b"chatter\n"), partial(pow, 2, 3)], 1) == {0: 8, 1: 8}
     assert "chatter" in capfd.readouterr().err

@@ -87,9 +87,14 @@ def _round(works: Sequence[Work], processes: int) -> Outcomes:
         with suppress(Empty):
             while True:
                 place = todo.get_nowait()
-                found.put((place, worker.do(works[place])))
+                try:
+                    answer = worker.do(works[place])
+                except Exception as error:  # it cannot be pickled: whoever waits for it has to hear that
+                    answer = error
+                found.put((place, answer))
 
-    crew = [_Worker() for _ in range(min(processes, len(works)))]
+    started = threading.Event()
+    crew = [_Worker(started) for _ in range(min(processes, len(works)))]
     try:
         for worker in crew:
             threading.Thread(target=serve, args=(worker,), daemon=True).start()
@@ -110,13 +115,20 @@ def _round(works: Sequence[Work], processes: int) -> Outcomes:
 
 
 class _NoProcess(Exception):
-    """There is no process to do the work; the text says why."""
+    """There is no process to do the work, and there was none before; the text says why."""
 
 
 class _Worker:
-    """A process; where one dies, the next piece of work gets a new one."""
+    """A process; where one dies, the next piece of work gets a new one.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    started : Event
+        Set as soon as any process of the crew is ready: what fails before that will always fail.
+    """
+
+    def __init__(self, started: threading.Event) -> None:
+        self._started = started
         self._process: subprocess.Popen[bytes] | None = None
         self._closed = False
         self._lock = threading.Lock()
@@ -126,18 +138,17 @@ class _Worker:
         try:
             process, fresh = self._running()
         except OSError as error:
-            return _NoProcess(error)
+            return self._death(str(error))
         assert process.stdin is not None
         assert process.stdout is not None
         try:
             if fresh:
                 _receive(process.stdout)  # its greeting
-            fresh = False
+                self._started.set()
             _send(process.stdin, work)
             return _receive(process.stdout)
         except (OSError, EOFError, pickle.UnpicklingError):
-            how = _ending(self._end(process))
-            return _NoProcess(how) if fresh else Died(how)
+            return self._death(_ending(self._end(process)))
 
     def close(self) -> None:
         """Kill the process, whatever it does, and start no other."""
@@ -145,8 +156,10 @@ class _Worker:
             self._closed = True
             process = self._process
         if process is not None:
-            process.kill()
             self._end(process)
+
+    def _death(self, how: str) -> Died | _NoProcess:
+        return Died(how) if self._started.is_set() else _NoProcess(how)
 
     def _running(self) -> tuple[subprocess.Popen[bytes], bool]:
         """Return the process, and whether it was started just now."""
@@ -160,6 +173,7 @@ class _Worker:
     def _end(self, process: subprocess.Popen[bytes]) -> int:
         with self._lock:
             self._process = None
+        process.kill()  # where it is dead already, its status stays
         return process.wait()
 
 
