@@ -33,7 +33,7 @@ def jobs(tmp_path_factory) -> list[Job]:
     (folder / "06.png").write_bytes((folder / "06.png").read_bytes()[:500])
     (folder / "09.png").unlink()
     paths = [folder / f"{n:02d}.png" for n in range(COUNT)]
-    return [Job((path,), partial(prepare._prepare, path, None)) for path in paths]
+    return [Job((path,), partial(prepare._prepare, path, None, (), prepare.Frame())) for path in paths]
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from unimiss.devices import make_fabric
 from unimiss.errors import JobError
+from unimiss.pretraining.batch import Batch
 from unimiss.pretraining.config import PretrainConfig
 from unimiss.pretraining.loop import Pretraining
-from unimiss.pretraining.sampling import Batch
 
 
 @pytest.fixture
@@ -18,7 +18,8 @@ def training() -> Pretraining:
     config = PretrainConfig(
         images=["a"], steps=4, batch_2d=2, batch_3d=1, size_2d=(32, 32), size_3d=(4, 32, 32), epoch_2d=1,
         epoch_3d=1, outputs=8, teacher_temperature=0.04, momentum=0.9, lr=1e-3, warmup=0, clip=3.0,
-        clip_each=False, center_from_first=False, freeze_last=0, checkpoint_every=1, workers=0, precision="32-true",
+        clip_each=False, center_from_first=False,
+        shared_center=False, freeze_last=0, checkpoint_every=1, workers=0, precision="32-true",
         drop_path=0.5, decoder_drop_path=0.0,
     )  # fmt: skip
     return Pretraining(config, make_fabric(precision="32-true"), resumed=False)
@@ -55,13 +56,13 @@ def test_a_step_moves_student_and_teacher(training):
 def gradients(training, views, parts):
     """Gradients of a step in so many parts, before they are clipped and used."""
     training.parts = {2: parts, 3: parts}
-    center = torch.zeros_like(training.objective.center)
-    training.objective.center.copy_(center)
+    center = torch.zeros_like(training.objectives[2].center)
+    training.objectives[2].center.copy_(center)
     training.learner.eval()
     losses = training._pass(batch_of(views), center, parts)
     found = [p.grad.clone() for p in training.learner.parameters() if p.grad is not None]
     training.optimizer.zero_grad(set_to_none=True)
-    return losses, found, training.objective.center.clone()
+    return losses, found, training.objectives[2].center.clone()
 
 
 @pytest.mark.parametrize("parts", [2, 3, 4])
@@ -105,3 +106,17 @@ def test_too_little_memory_for_one_image_ends_with_advice(training, monkeypatch)
     monkeypatch.setattr(training.fabric, "no_backward_sync", lambda module, enabled: nullcontext())
     with pytest.raises(JobError, match="single image"):
         training.step(0, batch_of(torch.randn(4, 3, 32, 32)))
+
+
+def test_each_dimension_has_its_own_center_and_a_checkpoint_keeps_both(training):
+    of_2d, of_3d = training.objectives[2].center, training.objectives[3].center
+    training.step(0, batch_of(torch.randn(4, 3, 32, 32)))
+    assert of_2d.abs().max() > 0
+    assert of_3d.abs().max() == 0
+    of_3d.fill_(2)
+    saved, expected = training.checkpoint(1, {}), of_2d.clone()
+    of_2d.zero_()
+    of_3d.zero_()
+    assert training.restore(saved) == 1
+    assert torch.equal(of_2d, expected)
+    assert of_3d.min() == 2

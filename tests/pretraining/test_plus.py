@@ -8,11 +8,11 @@ from unimiss.devices import make_fabric
 from unimiss.models import Backbone
 from unimiss.models.head import ProjectionHead
 from unimiss.models.recompute import recompute
+from unimiss.pretraining.batch import Batch
 from unimiss.pretraining.config import PretrainConfig
 from unimiss.pretraining.loop import Pretraining
 from unimiss.pretraining.objective import follow
 from unimiss.pretraining.plus import PlusDistillation, PlusStudent, PlusTeacher, to_unit_range
-from unimiss.pretraining.sampling import Batch
 
 NATIVE = {2: (32, 32), 3: (4, 32, 32)}
 NONE = torch.tensor([], dtype=torch.long)
@@ -182,7 +182,8 @@ def test_the_teacher_follows_without_a_reconstruction(precision):
     config = PretrainConfig(
         images=["a"], volumes=["b"], objective="unimiss+", steps=4, batch_2d=1, batch_3d=1, size_2d=(32, 32),
         size_3d=(4, 32, 32), epoch_2d=1, epoch_3d=1, epochs_each=1, outputs=16, teacher_temperature=0.04,
-        momentum=0.9, lr=1e-3, warmup=0, clip=0, clip_each=False, center_from_first=False, freeze_last=0, checkpoint_every=1, workers=0,
+        momentum=0.9, lr=1e-3, warmup=0, clip=0, clip_each=False, center_from_first=False,
+        shared_center=False, freeze_last=0, checkpoint_every=1, workers=0,
         decoder_drop_path=0.5, precision=precision,
     )  # fmt: skip
     training = Pretraining(config, make_fabric(precision=precision), resumed=False)

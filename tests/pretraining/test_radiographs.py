@@ -13,10 +13,12 @@ from unimiss.data.views import _resized_crop
 from unimiss.drr import paper_radiograph
 from unimiss.errors import InputError
 from unimiss.geometry import Geometry
+from unimiss.pretraining.batch import Sample, collate
 from unimiss.pretraining.config import PretrainConfig
+from unimiss.pretraining.order import dimension_at, steps_before
 from unimiss.pretraining.prepare import Prepared, drr_array, prepare_all
 from unimiss.pretraining.resolve import resolve_schedule, resolve_sizes
-from unimiss.pretraining.sampling import Sample, Views, collate, dimension_at, steps_before
+from unimiss.pretraining.sampling import Views
 
 SPACING = (16.0, 14.0, 14.0)
 DIRECTIONS = ("frontal", "lateral")

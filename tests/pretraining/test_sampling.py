@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from unimiss.data.cache import Cache
+from unimiss.pretraining.batch import Sample, collate
 from unimiss.pretraining.config import PretrainConfig
+from unimiss.pretraining.order import Batches, Draws, dimension_at, steps_before, weight
 from unimiss.pretraining.prepare import Prepared
-from unimiss.pretraining.sampling import Batches, Sample, Views, collate, dimension_at, steps_before
+from unimiss.pretraining.sampling import Views
 
 
 @pytest.fixture
@@ -45,9 +47,53 @@ def test_steps_of_a_dimension_are_counted_as_they_happen(config, dimension):
         assert steps_before(step, dimension, config) == happened
 
 
-def test_every_image_is_seen_once_a_pass(views):
-    drawn = [views._drawn(step, slot, 2) for step in range(4) for slot in range(2)]
-    assert Counter(drawn[:4]) == Counter(drawn[4:]) == Counter(range(4))
+def test_every_image_is_seen_once_a_pass():
+    draws = Draws([1] * 4, (0, 2))
+    drawn = [draws[place] for place in range(12)]
+    assert Counter(drawn[:4]) == Counter(drawn[4:8]) == Counter(range(4))
+    assert len({tuple(drawn[i : i + 4]) for i in (0, 4, 8)}) > 1
+
+
+def test_an_image_is_seen_as_often_as_its_weight_says():
+    draws = Draws([1, 3], (0, 3))
+    assert Counter(draws[place] for place in range(40)) == {0: 10, 1: 30}
+
+
+def test_passes_that_were_forgotten_come_back_the_same():
+    draws = Draws([1] * 50, (0, 3))
+    first = [draws[place] for place in range(50)]
+    for later in range(20):
+        draws[50 * later]
+    assert [draws[place] for place in range(50)] == first
+
+
+@pytest.mark.parametrize(
+    ("shape", "weighting", "expected"),
+    [
+        ((24, 120, 120), "stride", 1),
+        ((112, 122, 101), "stride", 23),
+        ((35, 50, 35), "size", 2),
+        ((32, 200, 100), "size", 4),
+        ((300, 512, 512), "size", 64),
+    ],
+)
+def test_a_volume_counts_as_often_as_its_sub_volumes(shape, weighting, expected):
+    assert weight(shape, (16, 96, 96), weighting) == expected
+
+
+def test_by_step_the_dimensions_are_spread_evenly(config):
+    config = config.model_copy(update={"mixing": "step"})
+    order = [dimension_at(step, config) for step in range(10)]
+    assert order.count(2) == 4
+    assert order[:5] == order[5:] == [2, 3, 2, 3, 3]
+
+
+@pytest.mark.parametrize("dimension", [2, 3])
+def test_by_step_too_steps_are_counted_as_they_happen(config, dimension):
+    config = config.model_copy(update={"mixing": "step"})
+    for step in range(40):
+        happened = sum(dimension_at(s, config) == dimension for s in range(step))
+        assert steps_before(step, dimension, config) == happened
 
 
 def test_views_depend_on_seed_step_and_slot_alone(views):

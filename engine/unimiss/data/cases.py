@@ -14,6 +14,7 @@ from unimiss.io import IMAGE_SUFFIXES, dicom, is_dicom, is_image, suffix_of
 
 _PATIENT_PATTERNS = (
     re.compile(r"^(\d{8})_\d{3}$"),  # NIH ChestX-ray: patient_follow-up
+    re.compile(r"^(\d{6})_\d{2}_\d{2}_\d{3}-\d{3}"),  # DeepLesion: patient_study_series_slices
     re.compile(r"^(sub-[A-Za-z0-9]+)(_|$)"),  # BIDS
     re.compile(r"^(.+)_000\d$"),  # nnU-Net: case_channel
 )

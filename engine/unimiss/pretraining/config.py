@@ -15,7 +15,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 ViewSize2d = tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]]
 ViewSize3d = tuple[Annotated[int, Field(ge=2)], Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]]
-Spacing = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+Spacing = tuple[PositiveFloat, PositiveFloat, PositiveFloat] | Literal["native"]
 Weight = Annotated[float, Field(ge=0)]
 DropPath = Annotated[float, Field(ge=0, lt=1)]
 DrrViews = tuple[Literal["axial", "frontal", "lateral"], ...]
@@ -43,8 +43,17 @@ class PretrainConfig(TrainingSettings):
         Parts that a step's images go through the network in, one after another: less memory, the same step.
     size_2d, size_3d : tuple of int
         Size of a view.
-    spacing : tuple of float
-        Voxel size in mm (depth, height, width) that volumes are resampled to.
+    spacing : tuple of float or "native"
+        Voxel size in mm (depth, height, width) that volumes are resampled to; "native" leaves each as it is.
+    central_crop, crop_above : float, int
+        Share in plane of a volume's middle that is trained on, where it has more pixels than `crop_above`.
+    least_plane : int
+        Pixels in plane that smaller volumes are padded to with 0 (HU) at their end.
+    weighting : "size" or "stride"
+        How often a volume is seen in a pass. Size: once for each view that fits into it side by side, at most
+        64 times. Stride: once for each of the paper's sub-volumes, which begin every fourth slice.
+    mixing : "epoch" or "step"
+        Whether the dimensions take turns, or their steps are spread evenly over those turns.
     epoch_2d, epoch_3d : int
         Steps in an epoch; the dimension changes every `epochs_each` epochs, 2D first in UniMiSS and 3D first
         in UniMiSS+.
@@ -59,6 +68,9 @@ class PretrainConfig(TrainingSettings):
         Steps in which the head's last layer stays.
     center_each_term : bool
         The order of center updates of UniMiSS's release.
+    shared_center : bool
+        Whether 2D and 3D images share the center, as in the release. Where they do, the center has to move
+        after every change of dimension, and two prototypes, one for each dimension, pass for an even use.
     center_from_first : bool
         Whether the center begins at the mean score of the first batch instead of 0.
     drr_views : tuple of "axial", "frontal" and "lateral"
@@ -95,6 +107,11 @@ class PretrainConfig(TrainingSettings):
     size_2d: ViewSize2d | Auto = "auto"
     size_3d: ViewSize3d | Auto = "auto"
     spacing: Spacing | Auto = "auto"
+    central_crop: Annotated[float, Field(gt=0, le=1)] | Auto = "auto"
+    crop_above: Annotated[int, Field(ge=0)] | Auto = "auto"
+    least_plane: Annotated[int, Field(ge=0, le=4096)] | Auto = "auto"
+    weighting: Literal["size", "stride"] | Auto = "auto"
+    mixing: Literal["epoch", "step"] | Auto = "auto"
     epoch_2d: Positive | Auto = "auto"
     epoch_3d: Positive | Auto = "auto"
     epochs_each: Positive | Auto = "auto"
@@ -110,6 +127,7 @@ class PretrainConfig(TrainingSettings):
     clip_each: bool | Auto = "auto"
     freeze_last: Annotated[int, Field(ge=0)] | Auto = "auto"
     center_each_term: bool = False
+    shared_center: bool | Auto = "auto"
     center_from_first: bool | Auto = "auto"
     drr_views: DrrViews | Auto = "auto"
     drr_weight: Weight = 0.5

@@ -20,12 +20,13 @@ from unimiss.errors import InputError, JobError
 from unimiss.models.checkpoint import Checkpoint, Description
 from unimiss.models.optimizer import load_optimizer, optimizer_tensors
 from unimiss.models.recompute import recompute
+from unimiss.pretraining.batch import Batch
 from unimiss.pretraining.config import PretrainConfig
-from unimiss.pretraining.networks import make_objective, make_student, make_teacher
-from unimiss.pretraining.objective import Learner, follow
+from unimiss.pretraining.networks import make_objectives, make_student, make_teacher
+from unimiss.pretraining.objective import Learner, SelfDistillation, follow
+from unimiss.pretraining.order import dimension_at, steps_before
 from unimiss.pretraining.plus import PlusDistillation
 from unimiss.pretraining.probe import Probe
-from unimiss.pretraining.sampling import Batch
 from unimiss.pretraining.schedules import cosine
 from unimiss.pretraining.signals import measure
 from unimiss.settings import known
@@ -67,7 +68,7 @@ class Pretraining:
         self.notes: list[str] = []  # what a person should be told, since it was last read
         self.learner = learner
         self.student, self.optimizer = fabric.setup(learner, optimizer)
-        self.objective = make_objective(config).to(fabric.device)
+        self.objectives = {d: objective.to(fabric.device) for d, objective in make_objectives(config).items()}
 
     def step(self, step: int, batch: Batch) -> dict[str, float]:
         """Train on one batch; `step` counts from 0.
@@ -81,13 +82,14 @@ class Pretraining:
         rates = self._rates(step)
         torch.manual_seed(self.config.seed * 1_000_003 + step)  # stochastic depth, without any state to keep
         batch = self.fabric.to_device(batch)
-        if step == 0 and known(self.config.center_from_first):
+        objective = self._objective(batch)
+        if known(self.config.center_from_first) and self._is_first(step):
             self._start_center(batch)
-        center = self.objective.center.clone()
+        center = objective.center.clone()
         losses = self._pass_in_parts(batch, center)
         if not np.isfinite(losses["loss"]):
             self.optimizer.zero_grad(set_to_none=True)
-            self.objective.center.copy_(center)
+            objective.center.copy_(center)
             return losses | rates
         if step < known(self.config.freeze_last):
             self.learner.head.last.weight.grad = None
@@ -102,16 +104,26 @@ class Pretraining:
             losses["loss"] = float("nan")
         return losses | rates
 
+    def _objective(self, batch: Batch) -> SelfDistillation | PlusDistillation:
+        return self.objectives[batch.views.ndim - 2]
+
+    def _is_first(self, step: int) -> bool:
+        """Whether no step before has moved this step's center."""
+        if known(self.config.shared_center):
+            return step == 0
+        return steps_before(step, dimension_at(step, self.config), self.config) == 0
+
     @torch.no_grad()
     def _start_center(self, batch: Batch) -> None:
         """Begin where the teacher is: from 0, one prototype takes all before the center has caught up."""
-        mean = torch.zeros_like(self.objective.center)
+        center = self._objective(batch).center
+        mean = torch.zeros_like(center)
         for part in self._parts(batch):
             with self.fabric.autocast():
                 scores = self.teacher(part.views).values()
             means = torch.stack([logits.float().mean(dim=0, keepdim=True) for logits in scores])
             mean += means.mean(dim=0) * len(part) / len(batch)
-        self.objective.center.copy_(average(self.fabric, mean))
+        center.copy_(average(self.fabric, mean))
 
     def _parts(self, batch: Batch) -> list[Batch]:
         """Split a batch into what fits into memory, as far as that is known."""
@@ -138,7 +150,7 @@ class Pretraining:
                         "(--set size_3d=…), a smaller network, or --set activation_checkpointing=true"
                     ) from error
             self.optimizer.zero_grad(set_to_none=True)
-            self.objective.center.copy_(center)
+            self._objective(batch).center.copy_(center)
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             self.parts[dimension] = parts = min(2 * parts, len(batch))
@@ -150,10 +162,11 @@ class Pretraining:
     def _pass(self, batch: Batch, center: Tensor, parts: int) -> dict[str, float]:
         """Forward and backward pass of every part; the center moves by the mean over all of them."""
         losses: dict[str, float] = {}
+        objective = self._objective(batch)
         moved = torch.zeros_like(center)
         for i, part in enumerate(batch.split(parts)):
             share = len(part) / len(batch)
-            self.objective.center.copy_(center)
+            objective.center.copy_(center)
             with self.fabric.no_backward_sync(self.student, enabled=i < parts - 1):
                 terms = self._terms(part)
                 for name, term in terms.items():
@@ -162,8 +175,8 @@ class Pretraining:
                 if not np.isfinite(losses["loss"]):
                     return losses
                 self.fabric.backward(terms["loss"] * share)
-            moved += share * self.objective.center
-        self.objective.center.copy_(moved)
+            moved += share * objective.center
+        objective.center.copy_(moved)
         return losses
 
     def _terms(self, batch: Batch) -> dict[str, Tensor]:
@@ -172,17 +185,18 @@ class Pretraining:
         with torch.no_grad(), self.fabric.autocast():
             targets = self.teacher(batch.views)
         terms: dict[str, Tensor]
-        if isinstance(self.objective, PlusDistillation):
-            terms = self.objective(self.student(batch.views, batch.drr), targets, batch, mean)
+        objective = self._objective(batch)
+        if isinstance(objective, PlusDistillation):
+            terms = objective(self.student(batch.views, batch.drr), targets, batch, mean)
         else:
-            terms = self.objective(self.student(batch.views), targets, mean)
+            terms = objective(self.student(batch.views), targets, mean)
         return terms
 
     def signals(self, batch: Batch) -> dict[str, float]:
         """Look at a batch through the teacher; see `signals.measure`."""
         parts = [part.views for part in self._parts(self.fabric.to_device(batch))]
         with self.fabric.autocast():
-            return measure(self.teacher, self.objective, parts, partial(average, self.fabric))
+            return measure(self.teacher, self._objective(batch), parts, partial(average, self.fabric))
 
     def probe(self, probe: Probe) -> dict[str, float]:
         """Test the student's frozen features; see `Probe.measure`."""
@@ -207,7 +221,7 @@ class Pretraining:
             "network": self.learner.backbone.state_dict(),
             "head": self.learner.head.state_dict(),
             "teacher": self.teacher.state_dict(),
-            "objective": self.objective.state_dict(),
+            "objective": {f"center_{d}d": o.center.clone() for d, o in self.objectives.items()},
             "optimizer": optimizer_tensors(self.optimizer),
         }
         tensors = {f"{part}.{name}": t for part, state in parts.items() for name, t in state.items()}
@@ -219,8 +233,9 @@ class Pretraining:
             self.learner.backbone.load_state_dict(saved.part("network"))
             self.learner.head.load_state_dict(saved.part("head"))
             self.teacher.load_state_dict(saved.part("teacher"))
-            self.objective.load_state_dict(saved.part("objective"))
-        except RuntimeError as error:
+            for dimension, objective in self.objectives.items():
+                objective.center.copy_(saved.part("objective")[f"center_{dimension}d"])
+        except (KeyError, RuntimeError) as error:
             raise InputError("the checkpoint does not belong to this run's settings") from error
         load_optimizer(self.optimizer, saved.part("optimizer"))
         return saved.description.step

@@ -63,8 +63,13 @@ def make_teacher(config: PretrainConfig, native: Native, student: Learner) -> Le
     return teacher.requires_grad_(False).eval()
 
 
-def make_objective(config: PretrainConfig) -> SelfDistillation | PlusDistillation:
-    """Make the objective with its weights and temperatures."""
+def make_objectives(config: PretrainConfig) -> dict[int, SelfDistillation | PlusDistillation]:
+    """Make the objective of either dimension; they are one where these share the center."""
+    of_2d = _make_objective(config)
+    return {2: of_2d, 3: of_2d if known(config.shared_center) else _make_objective(config)}
+
+
+def _make_objective(config: PretrainConfig) -> SelfDistillation | PlusDistillation:
     temperatures = {
         "student_temperature": config.student_temperature,
         "teacher_temperature": known(config.teacher_temperature),

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unimiss.pretraining.batch import Batch
 from unimiss.pretraining.objective import Distillation, Learner, Logits
-from unimiss.pretraining.sampling import Batch
 
 _SLICE_STEP = 2  # every second slice of a volume is read as a radiograph
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ _LARGEST_PICTURE = 512
 _DRR_SIDE = 224  # pixels of a radiograph's shorter side, fewer where the longer one would exceed the largest
 _SMALLEST = {2: (16, 16), 3: (4, 16, 16)}
 
+Spacing = tuple[float, float, float] | Literal["native"]
 Warn = Callable[[str], None]
 
 
@@ -42,11 +44,33 @@ class Prepared:
     has_drr : bool
         Whether radiographs of it lie there too, as `drr_array` names them, float16 (1, rows, columns) in
         [0, 1]: the views of one volume differ in size.
+    weight : int
+        How often it is seen in a pass over all images.
     """
 
     path: Path
     key: str
     has_drr: bool = False
+    weight: int = 1
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What of a volume is kept in plane; see the settings of the same names in `PretrainConfig`."""
+
+    central_crop: float = 1.0
+    crop_above: int = 0
+    least_plane: int = 0
+
+    def apply(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Crop (1, depth, height, width) to its middle, then pad it with 0 at its end."""
+        kept = [slice(None), slice(None)]
+        for n in array.shape[2:]:
+            inside = round(n * self.central_crop) if n > self.crop_above else n
+            kept.append(slice((n - inside) // 2, (n - inside) // 2 + inside))
+        array = array[tuple(kept)]
+        lacking = [(0, max(0, self.least_plane - n)) for n in array.shape[2:]]
+        return np.pad(array, [(0, 0), (0, 0), *lacking])
 
 
 @dataclass(frozen=True)
@@ -95,11 +119,12 @@ def median_grid(volumes: Sequence[Path]) -> tuple[tuple[float, ...], tuple[float
 
 def prepare_all(
     paths: Sequence[Path],
-    spacing: tuple[float, float, float] | None,
+    spacing: Spacing | None,
     cache: Cache,
     progress: Progress,
     warn: Warn,
     drr_views: Sequence[str] = (),
+    frame: Frame = Frame(),
 ) -> Preparation:
     """Put every image into the cache; what cannot be used is named by `warn` and left out.
 
@@ -107,7 +132,7 @@ def prepare_all(
     ----------
     paths : sequence of Path
         Image files.
-    spacing : tuple of float or None
+    spacing : tuple of float, "native" or None
         Of volumes, mm; None for radiographs.
     cache : Cache
         Where prepared arrays lie.
@@ -117,7 +142,9 @@ def prepare_all(
         Receives a sentence for each image that is left out, and one about volumes that are no CT where
         radiographs of them are wanted.
     drr_views : sequence of str
-        Views of `unimiss.drr` by which radiographs are taken of each CT.
+        Views of `unimiss.drr` by which radiographs are taken of each CT, of all of it.
+    frame : Frame
+        What of a volume is kept in plane.
 
     Raises
     ------
@@ -125,7 +152,8 @@ def prepare_all(
         No image is left.
     """
     recipe = f"pretrain|{spacing}" + (f"|drr {','.join(drr_views)}" if drr_views else "")
-    jobs = [Job((path,), partial(_prepare, path, spacing, tuple(drr_views))) for path in paths]
+    recipe += "" if frame == Frame() else f"|{frame}"
+    jobs = [Job((path,), partial(_prepare, path, spacing, tuple(drr_views), frame)) for path in paths]
     found = Preparation([], {})
     for path, result in zip(paths, fill(cache, jobs, recipe, progress), strict=True):
         if isinstance(result, InputError):
@@ -145,7 +173,7 @@ def prepare_all(
     return found
 
 
-def _prepare(path: Path, spacing: tuple[float, float, float] | None, drr_views: Sequence[str] = ()) -> Arrays:
+def _prepare(path: Path, spacing: Spacing | None, drr_views: Sequence[str], frame: Frame) -> Arrays:
     image = read(path)
     dimension = 2 if spacing is None else 3
     if image.geometry.ndim == 3 and dimension == 2 and image.geometry.shape[0] == 1:
@@ -158,7 +186,8 @@ def _prepare(path: Path, spacing: tuple[float, float, float] | None, drr_views: 
         raise InputError(f"{path} is too small to learn from: {array.shape[1:]}")
     if float(array.std()) < 1e-5:
         raise InputError(f"{path} is constant: every value is the same")
-    arrays = {"image": array.astype(np.float16)}
+    kept = array if dimension == 2 else frame.apply(array)
+    arrays = {"image": kept.astype(np.float16)}
     if drr_views and is_ct(image):
         arrays |= _radiographs(array, image.geometry.resized(array.shape[1:]), drr_views)
     return arrays
@@ -183,8 +212,9 @@ def _short_side(geometry: Geometry, view: str) -> int:
     return max(_SMALLEST[2][0], min(_DRR_SIDE, int(_LARGEST_PICTURE * extent.min() / extent.max())))
 
 
-def _settings(image: Image, spacing: tuple[float, float, float] | None) -> Preprocessing:
+def _settings(image: Image, spacing: Spacing | None) -> Preprocessing:
     if spacing is not None:
+        spacing = cast(tuple[float, float, float], image.geometry.spacing if spacing == "native" else spacing)
         return Preprocessing(spacing=spacing, intensity=PAPER_CT if is_ct(image) else BY_PERCENTILE)
     longest = max(image.geometry.shape)
     scale = min(1.0, _LARGEST_PICTURE / longest)

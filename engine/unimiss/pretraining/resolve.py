@@ -16,11 +16,17 @@ _PAPER: dict[str, Any] = {
     "size_2d": (224, 224),
     "size_3d": (16, 96, 96),
     "spacing": (3.0, 1.0, 1.0),
+    "central_crop": 0.8,
+    "crop_above": 0,
+    "least_plane": 256,
+    "weighting": "stride",
+    "mixing": "epoch",
     "outputs": 65536,
     "teacher_temperature": 0.04,
     "momentum": 0.996,
     "clip": 0.3,
     "clip_each": True,
+    "shared_center": True,
     "center_from_first": False,
     "epochs_each": 2,
     "decoder_drop_path": 0.0,
@@ -30,6 +36,7 @@ _PAPER_PLUS = _PAPER | {
     "batch_2d": 96,
     "batch_3d": 96,
     "size_2d": (96, 96),
+    "crop_above": 320,
     "clip": 0.0,
     "clip_each": False,
     "epochs_each": 1,
@@ -50,6 +57,8 @@ class _Paper:
 
 _PAPERS = {"unimiss": _Paper(_PAPER, 200, 10, 1), "unimiss+": _Paper(_PAPER_PLUS, 401, 10, 2)}
 _DEMO: dict[str, Any] = {"batch_2d": 16, "batch_3d": 2, "size_2d": (64, 64), "size_3d": (16, 48, 48)}
+
+_WHOLE: dict[str, Any] = {"central_crop": 1.0, "crop_above": 0, "least_plane": 0, "weighting": "size"}
 
 _FLAT = 0.4  # of the smaller extent in plane; volumes with less depth are slabs of a scan
 
@@ -102,8 +111,7 @@ def resolve_sizes(
         if config.preset == "demo":
             values |= _DEMO
             reasons |= dict.fromkeys(_DEMO, "the demo's")
-    values.setdefault("spacing", (3.0, 1.0, 1.0))
-    values.setdefault("size_3d", (16, 96, 96))
+    values = {"spacing": (3.0, 1.0, 1.0), "size_3d": (16, 96, 96)} | _WHOLE | values
     for name, count in (("batch_2d", images), ("batch_3d", volumes)):
         values[name] = max(1, min(values[name], count) // processes) * processes
     return _fill(config, values, reasons)
@@ -144,11 +152,15 @@ def resolve_schedule(config: PretrainConfig, images: int, volumes: int) -> tuple
             "momentum": 0.996 if large else 0.99,
             "clip": 3.0,
             "clip_each": False,
+            "mixing": "step",
+            "shared_center": False,
             "center_from_first": True,
             "epochs_each": published.values["epochs_each"],
             "decoder_drop_path": 0.0,
         }
         reasons["epochs_each"] = "as published"
+        reasons["mixing"] = "both dimensions see the schedules alike"
+        reasons["shared_center"] = "with one center, a prototype for each dimension would do"
         values["warmup"] = round(0.1 * steps)
         why = "with more prototypes or a softer teacher it stays uniform on so few images"
         reasons |= dict.fromkeys(("outputs", "teacher_temperature"), "many images" if large else why)
@@ -172,7 +184,7 @@ def _drr_views(
 
 def known_spacing(config: PretrainConfig, median: tuple[float, ...]) -> tuple[float, ...]:
     """Return the spacing that the user gave, else the median."""
-    return median if config.spacing == "auto" else config.spacing
+    return median if isinstance(config.spacing, str) else config.spacing
 
 
 def _fill(config: PretrainConfig, values: dict[str, Any], reasons: Reasons) -> tuple[PretrainConfig, Reasons]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,8 @@ from unimiss.devices import versions
 from unimiss.errors import InputError
 from unimiss.models import checkpoint
 from unimiss.pretraining.config import PretrainConfig
-from unimiss.pretraining.prepare import keep_trainable, median_grid, prepare_all
+from unimiss.pretraining.order import weight
+from unimiss.pretraining.prepare import Frame, Prepared, keep_trainable, median_grid, prepare_all
 from unimiss.pretraining.resolve import resolve_schedule, resolve_sizes
 from unimiss.pretraining.train import train
 from unimiss.runs import Run
@@ -72,12 +74,21 @@ def _pretrain(config: PretrainConfig, writer: RunWriter, fabric: Fabric) -> bool
     with fabric.rank_zero_first():
         flat = prepare_all(images, None, cache, report, writer.warn)
         deep = prepare_all(
-            volumes, known(config.spacing), cache, report, writer.warn, known(config.drr_views)
+            volumes,
+            known(config.spacing),
+            cache,
+            report,
+            writer.warn,
+            known(config.drr_views),
+            _frame(config),
         )
-    ready_2d, ready_3d = flat.cases, deep.cases
+    ready_2d = flat.cases
+    ready_3d = [_weighted(case, cache, config) for case in deep.cases]
     if writer.resumed and len(ready_2d) + len(ready_3d) < len(images) + len(volumes):
         raise InputError("images of this run are gone or damaged (see above); put them back to resume it")
-    config, more = resolve_schedule(config, len(ready_2d), len(ready_3d))
+    config, more = resolve_schedule(
+        config, sum(case.weight for case in ready_2d), sum(case.weight for case in ready_3d)
+    )
     if writer.resumed:
         writer.save_config(config.model_dump(mode="json"))
         return train(config, ready_2d, ready_3d, cache, writer, fabric)
@@ -98,6 +109,15 @@ def _pretrain(config: PretrainConfig, writer: RunWriter, fabric: Fabric) -> bool
     )
     writer.save_config(config.model_dump(mode="json"))  # last: a folder with it can be resumed
     return train(config, ready_2d, ready_3d, cache, writer, fabric)
+
+
+def _frame(config: PretrainConfig) -> Frame:
+    return Frame(known(config.central_crop), known(config.crop_above), known(config.least_plane))
+
+
+def _weighted(case: Prepared, cache: Cache, config: PretrainConfig) -> Prepared:
+    shape = cache.open(case.key, "image").shape[1:]
+    return replace(case, weight=weight(shape, known(config.size_3d), known(config.weighting)))
 
 
 def _take_network(config: PretrainConfig, writer: RunWriter) -> PretrainConfig:
