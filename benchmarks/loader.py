@@ -76,7 +76,7 @@ def prepared(
 ) -> tuple[list[Path], list[Prepared]]:
     """Images of a folder, and the same in the cache."""
     began = time.perf_counter()
-    cases = prepare_all(find_images([folder]), spacing, cache, lambda share: None, print)
+    cases = prepare_all(find_images([folder]), spacing, cache, lambda share: None, print).cases
     if (seconds := time.perf_counter() - began) > 1:
         print(f"{folder.name}: {len(cases)} images prepared once, in {seconds:.1f} s")
     return [case.path for case in cases], cases

@@ -181,6 +181,6 @@ def test_pretraining_prepares_series_by_their_modality(archive: Path) -> None:
     spacing, _ = median_grid(volumes)
     np.testing.assert_allclose(spacing, (2, 0.75, 0.5))
     cache = Cache(archive / "cache")
-    (case,) = prepare_all(volumes, (2.0, 0.75, 0.5), cache, lambda share: None, pytest.fail)
+    (case,) = prepare_all(volumes, (2.0, 0.75, 0.5), cache, lambda share: None, pytest.fail).cases
     stored = torch.from_numpy(cache.open(case.key, "image")[:]).float()
     np.testing.assert_allclose(stored[0], big / 1024, atol=1e-3)

@@ -37,7 +37,10 @@ def cache_key(files: tuple[Path, ...], recipe: str) -> str:
         try:
             status = file.stat()
         except OSError as error:
-            raise InputError(f"{file}: there is no such file") from error
+            what = (
+                "it is a link to a file that is not there" if file.is_symlink() else "there is no such file"
+            )
+            raise InputError(f"{file}: {what}") from error
         digest.update(f"|{file.resolve()}|{status.st_size}|{status.st_mtime_ns}".encode())
     return digest.hexdigest()[:32]
 
@@ -63,7 +66,7 @@ class Cache:
             The disk is full or the folder may not be written.
         """
         final = self.folder / key
-        if final.exists():
+        if self.has(key):
             return False
         self._remove_parts(key)
         arrays = make()
@@ -74,7 +77,7 @@ class Cache:
                 _store(temporary / f"{name}.b2nd", array)
             os.replace(temporary, final)
         except (OSError, RuntimeError) as error:  # blosc2 reports a full disk as RuntimeError
-            if final.exists():  # another process made it meanwhile
+            if self.has(key):  # another process made it meanwhile
                 return False
             raise JobError(
                 f"the cache {self.folder} could not be written ({error}); free space or set UNIMISS_CACHE"
@@ -82,6 +85,10 @@ class Cache:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         return True
+
+    def has(self, key: str) -> bool:
+        """Whether a case is there, with all its arrays."""
+        return (self.folder / key).exists()
 
     def _remove_parts(self, key: str) -> None:
         """Remove what killed processes left half made of a case."""

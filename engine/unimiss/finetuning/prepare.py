@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from unimiss.data.cache import Arrays, Cache, cache_key
+from unimiss.data.cache import Arrays, Cache
 from unimiss.data.cases import Case
 from unimiss.data.datasets import mask_values
+from unimiss.data.filling import Job, Progress, fill
 from unimiss.data.patches import class_points
 from unimiss.data.preprocessing import BY_PERCENTILE, HOUNSFIELD, Intensity, Preprocessing, is_ct
 from unimiss.errors import InputError
@@ -26,7 +28,6 @@ _NATIVE_PLANE = 96  # MiT's grids are a quarter of the image's: smaller images a
 _PATCH_VOXELS = {"cpu": 32 * 96 * 96, "cuda": 48 * 192 * 192}
 _SQUARE = (224, 224)
 
-Report = Callable[[float], None]
 Warn = Callable[[str], None]
 
 
@@ -105,7 +106,7 @@ def prepare_cases(
     config: FinetuneConfig,
     labels: dict[int, str],
     cache: Cache,
-    report: Report,
+    progress: Progress,
     warn: Warn,
 ) -> tuple[list[PreparedCase], Preprocessing]:
     """Put every usable case into the cache; what cannot be used is named by `warn` and left out.
@@ -118,20 +119,15 @@ def prepare_cases(
         For the checkpoint: its intensity, applied to what the cache holds, gives the network's input. CT is
         stored in Hounsfield units, everything else is stored already scaled.
     """
-    first, image = _first_readable(cases)
-    storing = _storing(image, config)
+    storing = _storing(_first_readable(cases), config)
     recipe = f"finetune|{storing.model_dump_json()}|{sorted(labels)}"
+    jobs = [Job(_files(case), partial(_prepare, case, storing, labels)) for case in cases]
     prepared = []
-    for i, case in enumerate(cases):
-        try:
-            files = (case.image, case.label) if case.label else (case.image,)
-            key = cache_key(files, recipe)
-            opened = image if case is first else None  # not decoded a second time
-            cache.ensure(key, partial(_prepare, case, opened, storing, labels))
-            prepared.append(PreparedCase(case, key))
-        except InputError as error:
-            warn(f"left out: {error}")
-        report((i + 1) / len(cases))
+    for case, result in zip(cases, fill(cache, jobs, recipe, progress), strict=True):
+        if isinstance(result, InputError):
+            warn(f"left out: {result}")
+        else:
+            prepared.append(PreparedCase(case, result))
     if not prepared:
         raise InputError(f"none of the {len(cases)} labelled cases can be used, first {cases[0].image}")
     return prepared, storing
@@ -155,10 +151,10 @@ def fit_intensity(storing: Preprocessing, training: Sequence[PreparedCase], cach
     return storing.model_copy(update={"intensity": fitted})
 
 
-def _first_readable(cases: Sequence[Case]) -> tuple[Case, Image]:
+def _first_readable(cases: Sequence[Case]) -> Image:
     for case in cases:
         try:
-            return case, read(case.image)
+            return read(case.image)
         except InputError:
             continue  # `prepare_cases` names it
     raise InputError(f"none of the {len(cases)} images can be read, first {cases[0].image}")
@@ -173,8 +169,12 @@ def _storing(image: Image, config: FinetuneConfig) -> Preprocessing:
     return Preprocessing(spacing=known(config.spacing), intensity=intensity, channels=image.channels)
 
 
-def _prepare(case: Case, opened: Image | None, storing: Preprocessing, labels: dict[int, str]) -> Arrays:
-    image = opened or read(case.image)
+def _files(case: Case) -> tuple[Path, ...]:
+    return (case.image, case.label) if case.label else (case.image,)
+
+
+def _prepare(case: Case, storing: Preprocessing, labels: dict[int, str]) -> Arrays:
+    image = read(case.image)
     assert case.label is not None
     label = read(case.label)
     difference = image.geometry.difference(label.geometry)
