@@ -14,6 +14,7 @@ from unimiss.evaluation.pictures import image_picture
 from unimiss.io import read
 
 _PICTURES = 8
+_POINTS = 1000  # of a curve, so that a page of many images stays small
 _CURVES = 12  # colours, and lines that an eye can follow
 
 
@@ -21,7 +22,7 @@ def classes_page(report: ClassificationReport) -> Page:
     """Lay out a report; the worst cases' images are read to be shown."""
     header, rows = report.table()
     ranked = sorted(report.cases, key=lambda case: -case.wrongness)
-    wrong = [case for case in ranked[:_PICTURES] if not (case.true == case.decided).all()]
+    wrong = [case for case in ranked if not (case.true == case.decided).all()]
     return Page(
         title=f"Classification ({report.kind}): predictions against references",
         facts=[
@@ -35,7 +36,7 @@ def classes_page(report: ClassificationReport) -> Page:
         means=Table("Each class against the rest", header, rows),
         tables=[_intervals(report), *([_confusion(report)] if report.exclusive else [])],
         plots=_plots(report),
-        pictures=[_picture(case, report) for case in wrong],
+        pictures=[_picture(case, report) for case in wrong[:_PICTURES]],
         pictures_note="Wrong decisions, the surest first. Of a volume its middle slice.",
         cases=_cases(report, ranked),
         terms=_terms(report),
@@ -69,7 +70,7 @@ def _plots(report: ClassificationReport) -> list[Plot]:
         plot.line(unit, unit, "#888", dashed=True)
     drawn = []
     for place, name, decision in _drawn(report):
-        true, false = decision.curve()
+        true, false = decision.curve(_POINTS)
         positives, negatives = true[-1], false[-1]
         if positives and negatives:
             roc.line(false / negatives, true / positives, colour(place))

@@ -65,9 +65,11 @@ class Decision:
             ]
         )
 
-    def curve(self) -> tuple[Figures, Figures]:
-        """Count true and false positives as the threshold falls, from (0, 0) to all."""
-        return self._counts(np.ones(len(self.probability)))
+    def curve(self, points: int) -> tuple[Figures, Figures]:
+        """Count true and false positives as the threshold falls, from (0, 0), in no more than `points`."""
+        true, false = self._counts(np.ones(len(self.probability)))
+        kept = np.unique(np.linspace(0, len(true) - 1, min(points, len(true))).astype(int))
+        return true[kept], false[kept]
 
     def calibration(self) -> tuple[Figures, Figures, NDArray[np.intp]]:
         """Mean probability, frequency of the class and number of cases in each bin that has any."""

@@ -155,7 +155,7 @@ class ClassificationReport:
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Header and rows for a screen: figures of each class against the rest, overall last."""
-        header = ("class", "images", "AUC", "95\u00a0%", "AP", "acc.", "sens.", "spec.", "ECE", "Brier")
+        header = ("class", "images", "AUC", "interval", "AP", "acc.", "sens.", "spec.", "ECE", "Brier")
         counts = [int(decision.positive.sum()) for decision in self.decisions]
         named = zip((*self.classes, f"overall ({self.overall})"), (*counts, len(self.cases)), strict=True)
         rows: list[tuple[str, ...]] = []

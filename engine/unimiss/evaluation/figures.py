@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterable, Sequence
 from xml.etree import ElementTree
 
@@ -154,7 +155,7 @@ def sideways(count: int) -> Figures:
 
 def printable(text: str) -> str:
     """Put a mark for what a page cannot hold: control characters and halves of characters in file names."""
-    return "".join(c if c.isprintable() and not "\ud800" <= c <= "\udfff" else "\ufffd" for c in text)
+    return "".join("\ufffd" if unicodedata.category(c).startswith("C") else c for c in text)
 
 
 def _short(name: str) -> str:

@@ -60,7 +60,7 @@ def _spreads(report: Report) -> list[Table]:
         ("volume", "volume of the prediction, ml", 1),
         ("reference_volume", "volume of the reference, ml", 1),
     )
-    header = ("class", "cases", "mean", "95 %", "SD", "median", "quartiles", "lowest", "highest")
+    header = ("class", "cases", "mean", "interval", "SD", "median", "quartiles", "lowest", "highest")
     tables = []
     for metric, title, digits in shown:
         if not any(scores[metric].n for scores in report.statistics):

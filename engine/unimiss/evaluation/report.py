@@ -129,7 +129,7 @@ class Report:
             "class",
             "cases",
             "Dice",
-            "95\u00a0%",
+            "interval",
             "IoU",
             f"HD95 {self.units}",
             f"ASSD {self.units}",
