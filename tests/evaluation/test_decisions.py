@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
@@ -17,6 +17,7 @@ def scores(probability, decided, positive, weights=None):
     return dict(zip(METRICS, decision.figures(weights).tolist(), strict=True))
 
 
+@settings(max_examples=12)
 @given(st.integers(0, 10_000), st.sampled_from([1, 2, 20]))
 def test_figures_are_those_of_scikit_learn_with_ties_and_weights(seed: int, levels: int) -> None:
     generator = np.random.default_rng(seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import unicodedata
+import re
 from collections.abc import Iterable, Sequence
 from xml.etree import ElementTree
 
@@ -14,6 +14,9 @@ from unimiss.evaluation.statistics import Figures
 
 _HEIGHT, _LEFT, _RIGHT, _TOP = 300, 62, 16, 30
 _INK, _FAINT = "#333", "#ddd"
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\ud800-\udfff\u200e\u200f\u202a-\u202e\u2066-\u2069\ufffe\uffff]"
+)
 
 Span = tuple[float, float]
 
@@ -154,8 +157,8 @@ def sideways(count: int) -> Figures:
 
 
 def printable(text: str) -> str:
-    """Put a mark for what a page cannot hold: control characters and halves of characters in file names."""
-    return "".join("\ufffd" if unicodedata.category(c).startswith("C") else c for c in text)
+    """Put a mark for what a page cannot hold, or would hide: control characters and halves of characters."""
+    return _UNPRINTABLE.sub("\ufffd", text)
 
 
 def _short(name: str) -> str:

@@ -151,5 +151,5 @@ def _outline(canvas: NDArray[np.float64], mask: NDArray[np.generic], labels: lis
 
 def _png(canvas: NDArray[np.float64]) -> bytes:
     buffer = io.BytesIO()
-    Pillow.fromarray(canvas.astype(np.uint8)).save(buffer, format="PNG", optimize=True)
+    Pillow.fromarray(canvas.astype(np.uint8)).save(buffer, format="PNG")
     return buffer.getvalue()
