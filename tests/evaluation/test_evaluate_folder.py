@@ -198,14 +198,14 @@ def test_two_classes_of_one_name_are_refused(folders: tuple[Path, Path]) -> None
 def test_a_table_of_references_names_masks_images_and_patients(folders: tuple[Path, Path]) -> None:
     predictions, references = folders
     table = references.parent / "cases.csv"
-    put(references.parent / "scans" / "b.nii.gz", np.ones((1, *GRID.shape), np.int16))
     (references / "a.nii.gz").rename(references / "true.nii.gz")
     table.write_text(
         "patient,image,label\nanna,scans/a.nrrd,labelsTs/true.nii.gz\n,scans/b.nii.gz,labelsTs/b.nii.gz\n"
     )
     report = evaluate_folder(predictions, table)
     assert [(case.name, case.patient) for case in report.cases] == [("a", "anna"), ("b", "")]
-    assert [case.image for case in report.cases] == [None, references.parent / "scans" / "b.nii.gz"]
+    scans = references.parent / "scans"
+    assert [case.image for case in report.cases] == [scans / "a.nrrd", scans / "b.nii.gz"]
     assert (report.mean().dice, report.patients) == (0.625, 1)
 
 
@@ -234,3 +234,12 @@ def test_a_line_of_the_csv_is_a_case_and_class_or_what_was_left_out(
         ("lost.nii.gz", "", ""),
     ]
     assert (rows[3]["hd95"], rows[4]["problem"]) == ("", "lost.nii.gz has no prediction")
+
+
+def test_a_row_that_no_file_can_fit_is_left_out(folders: tuple[Path, Path]) -> None:
+    predictions, references = folders
+    table = references.parent / "cases.csv"
+    table.write_text(f"image,label\na,labelsTs/{'long' * 2000}.nii.gz\nb,labelsTs/b.nii.gz\n")
+    report = evaluate_folder(predictions, table)
+    assert [case.name for case in report.cases] == ["b"]
+    assert [problem.kind for problem in report.problems] == ["unusable"]

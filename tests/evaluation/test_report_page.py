@@ -204,6 +204,18 @@ def test_the_command_scores_classes_and_shows_their_images(
     assert (tmp_path / "c.csv").read_text().count("\n") == 3
 
 
+def test_images_of_classes_are_sought_where_the_command_says(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("image,label,no,yes\na.png,no,0.9,0.1\n")
+    (tmp_path / "r.csv").write_text("image,label\na.png,yes\n")
+    grid = Geometry.from_spacing((8, 8), units="pixel")
+    write(Image(np.arange(64, dtype=np.uint8).reshape(1, 8, 8), grid), tmp_path / "images" / "a.png")
+    tables = (tmp_path / "p.csv", tmp_path / "r.csv", "--report", tmp_path / "page.html")
+    for images, count in (((), 0), (("--images", tmp_path / "images"), 1)):
+        assert call("evaluate", *tables, *images) == 0
+        assert len(pictures((tmp_path / "page.html").read_text())) == count
+    assert call("evaluate", *tables, "--images", tmp_path / "lost") == 2
+
+
 @pytest.mark.parametrize(
     "arguments",
     [("--tolerance", -1), ("--resamples", 0), ("--images", "missing")],

@@ -47,8 +47,8 @@ def test_one_patient_has_no_interval_and_neither_has_what_most_draws_leave_undef
 
 
 def test_spread_is_that_of_the_cases_in_which_a_score_is_defined() -> None:
-    found = describe(np.array([1.0, math.nan, 3.0, 5.0, 7.0]), (2, 6))
+    found = describe(np.array([1.0, math.nan, 3.0, 5.0, 7.0]), (2, 6), 4)
     assert (found.n, found.mean, found.median, found.q1, found.q3) == (4, 4, 4, 2.5, 5.5)
     assert (found.lowest, found.highest, found.interval) == (1, 7, (2, 6))
     assert found.sd == pytest.approx(np.std([1, 3, 5, 7], ddof=1))
-    assert describe(np.array([math.nan]), (0, 0)).n == 0
+    assert describe(np.array([math.nan]), (0, 0), math.nan).n == 0

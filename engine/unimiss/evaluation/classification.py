@@ -18,6 +18,7 @@ from unimiss.evaluation.tables import (
     Prediction,
     Reference,
     file_name,
+    images_folder,
     read_predictions,
     read_references,
 )
@@ -54,6 +55,7 @@ def evaluate_predictions(
     InputError
         A table cannot be read, or not one image could be scored.
     """
+    folder = images_folder(images, references)
     classes, predicted = read_predictions(predictions)
     rows = read_references(references)
     exclusive = len(classes) > 1 and _sums_to_one(predicted)
@@ -61,7 +63,7 @@ def evaluate_predictions(
     cases, problems = [], found.problems
     for i, j in found.pairs:
         try:
-            cases.append(_diagnosis(predicted[i], rows[j], classes, exclusive, images or references.parent))
+            cases.append(_diagnosis(predicted[i], rows[j], classes, exclusive, folder))
         except InputError as error:
             name = file_name(rows[j].image)
             problems.append(Problem(name, "unusable", f"{name}: {error}"))

@@ -45,7 +45,8 @@ def evaluate_folder(
     listener : callable, optional
         Receives the finished share, 0 to 1, and the name of the case just scored.
     images : path, optional
-        What the masks are drawn on in the report; else ``imagesTs`` beside ``labelsTs`` is looked for.
+        What the masks are drawn on in the report, and what a table's images are relative to; else
+        ``imagesTs`` beside ``labelsTs`` is looked for, and a table's own folder is taken.
     tolerance : float
         Of the surface Dice, in mm; in pixels for pictures without size.
     resamples, seed : int

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from unimiss import __version__
 from unimiss.evaluation.figures import Plot, printable
@@ -91,10 +90,7 @@ class Page:
             lstrip_blocks=True,
             finalize=lambda value: printable(value) if type(value) is str else value,
         )
-        plots = [Markup(plot.svg()) for plot in self.plots]
-        text = environment.get_template("page.html").render(
-            page=self, plots=plots, version=__version__, most=MOST_ROWS
-        )
+        text = environment.get_template("page.html").render(page=self, version=__version__, most=MOST_ROWS)
         atomic.write_text(path, text)
 
 

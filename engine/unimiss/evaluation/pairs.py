@@ -9,7 +9,7 @@ from pathlib import Path
 
 from unimiss.errors import InputError
 from unimiss.evaluation.problems import Kind, Problem
-from unimiss.evaluation.tables import Reference, file_name, read_references, trail
+from unimiss.evaluation.tables import file_name, images_folder, read_references, trail
 from unimiss.io import is_dicom, suffix_of
 
 _Trails = tuple[list[tuple[str, ...]], list[tuple[str, ...]]]
@@ -98,7 +98,7 @@ def pair_masks(
         A path does not exist or holds no mask.
     """
     if references.suffix.lower() == ".csv":
-        return _by_table(predictions, references)
+        return _by_table(predictions, references, images_folder(images, references))
     ours, theirs = _masks(predictions), _masks(references)
     lookup = _Images(references, images)
     if predictions.is_file() and references.is_file():
@@ -109,16 +109,13 @@ def pair_masks(
     return pairs, [problem for problem in found.problems if not one_file.get(problem.kind)]
 
 
-def _by_table(predictions: Path, table: Path) -> tuple[list[MaskPair], list[Problem]]:
+def _by_table(predictions: Path, table: Path, images: Path) -> tuple[list[MaskPair], list[Problem]]:
     ours, rows = _masks(predictions), read_references(table)
     found = match([path.name for path in ours], [row.image for row in rows])
-    pairs = [_row_pair(ours[i], rows[j], table.parent) for i, j in found.pairs]
-    return pairs, found.problems
-
-
-def _row_pair(prediction: Path, row: Reference, folder: Path) -> MaskPair:
-    image = folder / row.image
-    return MaskPair(prediction, folder / row.label, image if image.exists() else None, row.patient)
+    paired = ((ours[i], rows[j]) for i, j in found.pairs)
+    return [
+        MaskPair(path, table.parent / row.label, images / row.image, row.patient) for path, row in paired
+    ], found.problems
 
 
 def _masks(path: Path) -> list[Path]:

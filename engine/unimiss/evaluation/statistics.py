@@ -53,15 +53,14 @@ def span(interval: Interval, digits: int = 3) -> str:
     return "–" if math.isnan(low) else f"{low:.{digits}f}–{high:.{digits}f}"
 
 
-def describe(values: Figures, interval: Interval, mean: float | None = None) -> Statistics:
-    """Summarise the defined ones of `values`, shape (n,); `mean` where it is not theirs."""
+def describe(values: Figures, interval: Interval, mean: float) -> Statistics:
+    """Summarise the defined ones of `values`, shape (n,), whose centre and its interval are known."""
     defined = values[~np.isnan(values)]
     if not defined.size:
         return Statistics(0)
     lowest, q1, median, q3, highest = np.percentile(defined, (0, 25, 50, 75, 100)).tolist()
     sd = float(defined.std(ddof=1)) if defined.size > 1 else _NAN
-    centre = float(defined.mean()) if mean is None else mean
-    return Statistics(defined.size, centre, sd, median, q1, q3, lowest, highest, interval)
+    return Statistics(defined.size, mean, sd, median, q1, q3, lowest, highest, interval)
 
 
 def bootstrap(

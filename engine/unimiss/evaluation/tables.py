@@ -103,6 +103,19 @@ def _probabilities(cells: list[str], count: int) -> tuple[float, ...]:
     return values if len(values) == count and all(0 <= value <= 1 for value in values) else ()
 
 
+def images_folder(images: Path | None, table: Path) -> Path:
+    """Return the folder that the images of a table of references are relative to: `images`, else the table's.
+
+    Raises
+    ------
+    InputError
+        `images` does not exist.
+    """
+    if images is not None and not images.is_dir():
+        raise InputError(f"{images}: there is no such folder")
+    return images or table.parent
+
+
 def file_name(image: str) -> str:
     """Last part of a path from a table, which may have been written on another system."""
     return image.replace("\\", "/").rstrip("/").rpartition("/")[2].strip()
