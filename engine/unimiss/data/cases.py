@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from unimiss.errors import InputError
 from unimiss.io import IMAGE_SUFFIXES, dicom, is_dicom, is_image, suffix_of
@@ -17,26 +18,55 @@ _PATIENT_PATTERNS = (
     re.compile(r"^(sub-[A-Za-z0-9]+)(_|$)"),  # BIDS
     re.compile(r"^(.+)_000\d$"),  # nnU-Net: case_channel
 )
+CHANNEL = re.compile(r"_00\d\d$")  # nnU-Net: the end of a name that numbers the modality
 
 LABEL_FOLDERS = frozenset({"labelsTr", "labelsTs", "labels", "masks"})
 
 
+Split = Literal["training", "validation", "test"]
+
+
 @dataclass(frozen=True)
 class Case:
-    """One image, perhaps with its label image."""
+    """One patient's image with what is known of it.
 
-    image: Path
-    label: Path | None = None
+    Attributes
+    ----------
+    images : tuple of Path
+        One file, or one for each modality; they lie on one grid.
+    masks : tuple of Path
+        Segmentation: one label image, or one file for each class of a data set whose classes overlap.
+    classes : tuple of str
+        Classification: names of its classes.
+    patient : str
+        Key by which splits keep a patient's images together; by default from the first image's name.
+    split : "training", "validation" or "test", optional
+        Where the data set says so.
+    fold : int, optional
+        In which part of the data set it validates, where the data set says so.
+    """
+
+    images: tuple[Path, ...]
+    masks: tuple[Path, ...] = ()
+    classes: tuple[str, ...] = ()
+    patient: str = ""
+    split: Split | None = None
+    fold: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.patient:
+            object.__setattr__(self, "patient", patient_of(self.images[0]))
+
+    @property
+    def image(self) -> Path:
+        """First, mostly the only, image file."""
+        return self.images[0]
 
     @property
     def name(self) -> str:
-        """File name without suffix."""
-        return stem(self.image)
-
-    @property
-    def patient(self) -> str:
-        """Key by which splits keep a patient's images together."""
-        return patient_of(self.image)
+        """Name of the first file without its suffix and, with several modalities, without its number."""
+        name = stem(self.image)
+        return CHANNEL.sub("", name) if len(self.images) > 1 else name
 
 
 def stem(path: Path) -> str:

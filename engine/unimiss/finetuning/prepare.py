@@ -124,7 +124,7 @@ def prepare_cases(
     prepared = []
     for i, case in enumerate(cases):
         try:
-            files = (case.image, case.label) if case.label else (case.image,)
+            files = (*case.images, *case.masks)
             key = cache_key(files, recipe)
             opened = image if case is first else None  # not decoded a second time
             cache.ensure(key, partial(_prepare, case, opened, storing, labels))
@@ -175,14 +175,14 @@ def _storing(image: Image, config: FinetuneConfig) -> Preprocessing:
 
 def _prepare(case: Case, opened: Image | None, storing: Preprocessing, labels: dict[int, str]) -> Arrays:
     image = opened or read(case.image)
-    assert case.label is not None
-    label = read(case.label)
+    (mask,) = case.masks
+    label = read(mask)
     difference = image.geometry.difference(label.geometry)
     if difference and not (image.geometry.ndim == 2 and image.geometry.shape == label.geometry.shape):
-        raise InputError(f"{case.label} does not lie on its image {case.image.name}: {difference}")
+        raise InputError(f"{mask} does not lie on its image {case.image.name}: {difference}")
     unknown = sorted(mask_values(label) - set(labels))
     if unknown:
-        raise InputError(f"{case.label} holds the values {unknown[:5]}, which the data set does not name")
+        raise InputError(f"{mask} holds the values {unknown[:5]}, which the data set does not name")
     array = storing.prepare(image)
     classes = storing.prepare_labels(label, list(labels))
     stored = array.astype(np.int16 if storing.intensity.scheme == "hounsfield" else np.float16)

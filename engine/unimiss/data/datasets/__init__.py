@@ -3,39 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from unimiss.data.cases import Case, find_images, stem
+from unimiss.data.datasets.dataset import Dataset, Kind
 from unimiss.errors import InputError
 from unimiss.io import Image, read, suffix_of
+
+__all__ = ["Dataset", "Kind", "find_label_values", "mask_values", "read_dataset"]
 
 _IMAGE_FOLDERS = ("imagesTr", "images")
 _HIGHEST = 65535
 _MOST_CLASSES = 255
 _LABEL_FOLDERS = ("labelsTr", "masks", "labels")
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Labelled cases for segmentation.
-
-    Attributes
-    ----------
-    name : str
-        Of its folder.
-    cases : tuple of Case
-        Each with a label image.
-    labels : dict of int to str or None
-        Names of the label values, background included; None where no file says them.
-    """
-
-    name: str
-    cases: tuple[Case, ...]
-    labels: dict[int, str] | None
 
 
 def read_dataset(folder: Path) -> Dataset:
@@ -57,7 +40,7 @@ def read_dataset(folder: Path) -> Dataset:
     cases = _listed(folder, listed) if isinstance(listed, list) and listed else _matched(folder)
     if not cases:
         raise InputError(f"{folder} holds no image that has a mask of the same name")
-    return Dataset(folder.resolve().name, tuple(cases), _labels(described, meta))
+    return Dataset(folder.resolve().name, "segmentation", tuple(cases), _labels(described, meta) or {})
 
 
 def find_label_values(cases: tuple[Case, ...]) -> dict[int, str]:
@@ -70,10 +53,10 @@ def find_label_values(cases: tuple[Case, ...]) -> dict[int, str]:
     """
     values: set[int] = {0}
     for case in cases:
-        if case.label is None:
+        if not case.masks:
             continue
         try:
-            values |= mask_values(read(case.label))
+            values |= mask_values(read(case.masks[0]))
         except InputError:
             continue  # preparing the case names it
     return _checked({value: str(value) for value in values}, "the masks")
@@ -140,7 +123,7 @@ def _listed(folder: Path, entries: list[Any]) -> list[Case]:
     for entry in entries:
         if not isinstance(entry, dict) or not {"image", "label"} <= entry.keys():
             raise InputError(f"{folder / 'dataset.json'}: each entry of 'training' needs 'image' and 'label'")
-        cases.append(Case(folder / str(entry["image"]), folder / str(entry["label"])))
+        cases.append(Case((folder / str(entry["image"]),), (folder / str(entry["label"]),)))
     if not any(case.image.exists() for case in cases):
         raise InputError(
             f"{folder / 'dataset.json'} names {len(cases)} cases, and none of their files exists"
@@ -162,5 +145,5 @@ def _matched(folder: Path) -> list[Case]:
             raise InputError(f"{folder} has several modalities a case ({image.name}); one can be used")
         mask = by_name.get(stem(image)) or by_name.get(stem(image).removesuffix("_0000"))  # nnU-Net's channel
         if mask is not None:
-            cases.append(Case(image, mask))
+            cases.append(Case((image,), (mask,)))
     return cases
