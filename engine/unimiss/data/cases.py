@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
+from unimiss.data.grids import mismatch
 from unimiss.errors import InputError
-from unimiss.io import IMAGE_SUFFIXES, dicom, is_dicom, is_image, suffix_of
+from unimiss.io import IMAGE_SUFFIXES, Image, dicom, is_dicom, is_image, read, suffix_of
 
 _PATIENT_PATTERNS = (
     re.compile(r"^(\d{8})_\d{3}$"),  # NIH ChestX-ray: patient_follow-up
@@ -18,7 +21,7 @@ _PATIENT_PATTERNS = (
     re.compile(r"^(sub-[A-Za-z0-9]+)(_|$)"),  # BIDS
     re.compile(r"^(.+)_000\d$"),  # nnU-Net: case_channel
 )
-CHANNEL = re.compile(r"_00\d\d$")  # nnU-Net: the end of a name that numbers the modality
+_NUMBERED = re.compile(r"(.+)_(\d{4})")  # nnU-Net: case_channel
 
 LABEL_FOLDERS = frozenset({"labelsTr", "labelsTs", "labels", "masks"})
 
@@ -65,8 +68,54 @@ class Case:
     @property
     def name(self) -> str:
         """Name of the first file without its suffix and, with several modalities, without its number."""
-        name = stem(self.image)
-        return CHANNEL.sub("", name) if len(self.images) > 1 else name
+        return case_name(self.images)
+
+
+def case_name(files: Sequence[Path]) -> str:
+    """Name of a case: its file's without suffix; of several files without the number of the channel too."""
+    name = stem(files[0])
+    numbered = _NUMBERED.fullmatch(name) if len(files) > 1 else None
+    return numbered[1] if numbered else name
+
+
+def group_channels(files: Iterable[Path]) -> dict[Path, dict[int, Path]]:
+    """Sort files by case and channel: ``a_0000.nii.gz`` and ``a_0001.nii.gz`` are channels 0 and 1 of ``a``.
+
+    Returns
+    -------
+    dict
+        For each case, by its path without the number, its files by channel. A file without a number is
+        channel 0 of a case of its own name.
+    """
+    groups: dict[Path, dict[int, Path]] = {}
+    for file in files:
+        suffix = suffix_of(file)
+        numbered = None if is_dicom(file) else _NUMBERED.fullmatch(file.name.removesuffix(suffix))
+        case, channel = (file.with_name(numbered[1] + suffix), int(numbered[2])) if numbered else (file, 0)
+        groups.setdefault(case, {})[channel] = file
+    return groups
+
+
+def read_image(files: Sequence[Path]) -> Image:
+    """Read the image of a case: the channels of all its files, in their order.
+
+    Returns
+    -------
+    Image
+        (C, *shape) on the first file's grid, with the way back to that file.
+
+    Raises
+    ------
+    InputError
+        A file cannot be read, or lies on another grid than the first.
+    """
+    images = [read(file) for file in files]
+    first = images[0]
+    for file, image in zip(files, images, strict=True):
+        difference = mismatch(first.geometry, image.geometry)
+        if difference:
+            raise InputError(f"{file} does not lie on the grid of {files[0].name}: {difference}; resample it")
+    return first if len(images) == 1 else first.with_array(np.concatenate([one.array for one in images]))
 
 
 def stem(path: Path) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from unimiss.data.cases import Case
+from unimiss.data.datasets.problems import Problem
 
 Kind = Literal["segmentation", "classification"]
 
@@ -28,10 +29,12 @@ class Dataset:
     overlapping : bool
         Whether a voxel, or a case, may have several classes or none; else it has exactly one.
     channels : tuple of str
-        Names of the image files of each case ("CT", "PET"), where a file says them, else numbers.
+        Names of the images' channels ("CT", "PET"), where a file says them.
     values : dict of int to tuple of int
         What makes each label in the mask files: their values or, where each class has a file or a channel of
         its own, the places of these, counted from 1. A label that is not named here is its own value.
+    problems : tuple of Problem
+        What reading found wrong; `check_dataset` adds what the files hold, and judges.
     """
 
     name: str
@@ -39,5 +42,6 @@ class Dataset:
     cases: tuple[Case, ...]
     labels: dict[int, str] = field(default_factory=dict)
     overlapping: bool = False
-    channels: tuple[str, ...] = ("0",)
+    channels: tuple[str, ...] = ()
     values: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
