@@ -23,7 +23,7 @@ _PATIENT_PATTERNS = (
 )
 _NUMBERED = re.compile(r"(.+)_(\d{4})")  # nnU-Net: case_channel
 
-LABEL_FOLDERS = frozenset({"labelsTr", "labelsTs", "labels", "masks"})
+LABEL_FOLDERS = frozenset({"labelsTr", "labelsTs", "labels", "label", "masks", "mask"})
 
 
 Split = Literal["training", "validation", "test"]

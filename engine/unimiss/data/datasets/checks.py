@@ -55,10 +55,11 @@ def inspect_dataset(
     dataset: Dataset, report: Callable[[float], None] = lambda share: None
 ) -> tuple[Dataset, list[Problem]]:
     """Return a data set with its labels, and all of its problems; see `check_dataset`."""
-    looks = []
+    looks, total = [], len(dataset.cases)
     for number, case in enumerate(dataset.cases, start=1):
         looks.append(look_at(case))
-        report(number / len(dataset.cases))
+        if 100 * number // total > 100 * (number - 1) // total:  # a data set may have 100,000 cases
+            report(number / total)
     if dataset.kind == "segmentation":
         dataset = _with_labels(dataset, looks)
     sound = [look.case for look in looks if look.grid is not None]

@@ -9,7 +9,7 @@ from typing import Any
 
 from unimiss.data.cases import Case, find_images, stem
 from unimiss.data.datasets.dataset import Dataset
-from unimiss.data.datasets.folders import masks_by_name, pairs
+from unimiss.data.datasets.folders import IMAGE_FOLDERS, MASK_FOLDERS, first_of, masks_by_name, pairs
 from unimiss.data.datasets.labels import parse_labels
 from unimiss.data.datasets.layout import masked
 from unimiss.data.datasets.problems import Problem
@@ -114,8 +114,8 @@ def _numbered(path: Path, count: int) -> list[Path]:
 
 
 def _matched(folder: Path, ending: str, channels: tuple[str, ...]) -> tuple[list[Case], list[Problem]]:
-    images, labels = folder / "imagesTr", folder / "labelsTr"
-    if not images.is_dir() or not labels.is_dir():
+    images, labels = first_of(folder, IMAGE_FOLDERS), first_of(folder, MASK_FOLDERS)
+    if images is None or labels is None:
         raise InputError(f"{folder / FILE} lists no cases, and there are no imagesTr and labelsTr beside it")
     files = [path for path in find_images([images]) if path.name.endswith(ending)]
     cases, problems = [], []

@@ -31,7 +31,7 @@ def read_folders(folder: Path) -> Dataset | None:
     structures: list[str] = []
     found = False
     for place, split in places:
-        images, masks = _first(place, IMAGE_FOLDERS), _first(place, MASK_FOLDERS)
+        images, masks = first_of(place, IMAGE_FOLDERS), first_of(place, MASK_FOLDERS)
         if images is None or masks is None:
             continue
         found = True
@@ -83,7 +83,8 @@ def _key(path: Path, folder: Path) -> str:
     return path.relative_to(folder).with_name(path.name[: len(path.name) - len(suffix_of(path))]).as_posix()
 
 
-def _first(folder: Path, names: Sequence[str]) -> Path | None:
+def first_of(folder: Path, names: Sequence[str]) -> Path | None:
+    """Return the first folder of these names in a folder, if there is one."""
     return next((folder / name for name in names if (folder / name).is_dir()), None)
 
 
