@@ -239,6 +239,7 @@ def test_a_folder_for_each_class_with_or_without_splits(tmp_path):
 
 
 def test_numbered_classes_are_sorted_as_numbers(tmp_path):
+    touch(tmp_path, "10.png", "9.png", "2.png")
     lines = [f"{n}.png {n}" for n in (10, 9, 2)]
     assert list(read_dataset(text(tmp_path, "l.txt", *lines)).labels.values()) == ["2", "9", "10"]
 
@@ -267,6 +268,9 @@ def test_channels_of_a_mask_are_classes_that_overlap(tmp_path):
         ("t.json", '{"file_ending": ".xyz", "labels": {"x": 1}}', ".xyz"),
         ("t.json", '{"labels": {"x": 1}}', "no imagesTr"),
         ("t.pdf", "", "is no data set"),
+        ("t.txt", "no image", "none of their files exists"),
+        ("t.txt", "one", "has no label"),
+        ("t.csv", "image,label\nx.png,covid\n", "names 1 cases, and none of their files exists"),
     ],
 )
 def test_what_cannot_be_understood_is_refused_in_a_sentence(tmp_path, name, content, said):

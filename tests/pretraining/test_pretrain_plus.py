@@ -108,7 +108,7 @@ def test_from_the_command_line_to_a_fine_tuned_network(network, torsos, tmp_path
     )
     assert made.returncode == 0, made.stderr
     assert set(losses(Run(tmp_path / "a"))[0]) == VOLUME
-    options = "--task segmentation --steps 1 --set patch=[16,32,32]".split()
+    options = "--task segmentation --steps 1 --set patch=[16,32,32] --set batch_size=1".split()
     tuned = unimiss("finetune", torsos, "--init", tmp_path / "a", "--run", tmp_path / "b", *options)
     assert tuned.returncode == 0, tuned.stderr
     assert checkpoint.load(tmp_path / "b").description.network == network

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import zlib
 from collections.abc import Iterable, Sequence
@@ -205,12 +206,33 @@ def _identity_of_file(path: Path) -> dicom.Identity | None:
 
 
 def _is_image_in(path: Path, folder: Path) -> bool:
-    """Whether a file is an image and not one of a data set's masks, by the folder that it lies in."""
+    """Whether a file is an image and not one of a data set's masks, by the folder that it lies in.
+
+    A folder that this user may not search counts, and one with an image's name and none in it: whoever reads
+    them names them.
+    """
     below = path.relative_to(folder).parts
-    if path.name.startswith(".") or not LABEL_FOLDERS.isdisjoint(below[:-1]) or not is_image(path):
+    if path.name.startswith(".") or not LABEL_FOLDERS.isdisjoint(below[:-1]):
+        return False
+    try:
+        is_folder = path.is_dir()
+    except PermissionError:  # its folder is locked, and counts
+        return False
+    if is_folder:
+        return _is_locked(path) or (bool(suffix_of(path)) and not any(map(is_image, path.rglob("*"))))
+    if not is_image(path):
         return False
     identity = _identity_of_file(path)
     return identity is None or identity.is_found
+
+
+def _is_locked(folder: Path) -> bool:
+    try:
+        os.scandir(folder).close()
+        os.stat(os.path.join(folder, os.curdir))
+    except PermissionError:
+        return True
+    return False
 
 
 def _listed(path: Path) -> list[Path]:

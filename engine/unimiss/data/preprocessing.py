@@ -135,9 +135,9 @@ class Preprocessing(Settings):
         InputError
             The image has another number of axes or channels than the network, or too many voxels.
         """
-        array, grid = _finite(self._channels(image)), self.grid(image)
+        channels, grid = self._channels(image), self.grid(image)
         try:
-            return self.intensity.apply(_resample(array, grid))
+            return self.intensity.apply(_resample(_finite(channels), grid))
         except (MemoryError, RuntimeError) as error:  # torch reports a lack of memory as RuntimeError
             raise InputError(f"{_name(image)} cannot be resampled to {grid} voxels: {error}") from error
 
@@ -177,12 +177,13 @@ def is_ct(image: Image) -> bool:
         return False
     if image.provenance is not None and image.provenance.modality:
         return image.provenance.modality == "CT"
-    return float(np.nanmin(image.array)) < _CT_BELOW
+    return float(np.fmin.reduce(image.array, axis=None)) < _CT_BELOW  # fmin passes over NaN without a word
 
 
 def _finite(array: NDArray[np.generic]) -> NDArray[np.float32]:
     """Values as float32; what is not finite becomes its channel's smallest finite value."""
-    out = np.array(array, dtype=np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is treated as that
+        out = np.array(array, dtype=np.float32)
     for channel in out:
         finite = np.isfinite(channel)
         if not finite.all():

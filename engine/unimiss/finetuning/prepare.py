@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from unimiss.data.cache import Arrays, Cache, cache_key
+from unimiss.data.cache import Arrays, Cache
 from unimiss.data.cases import Case, read_image
 from unimiss.data.datasets import Dataset, read_mask
+from unimiss.data.filling import Job, Progress, fill
 from unimiss.data.grids import mismatch
 from unimiss.data.patches import class_points
 from unimiss.data.preprocessing import (
@@ -36,7 +37,6 @@ _NATIVE_PLANE = 96  # MiT's grids are a quarter of the image's: smaller images a
 _PATCH_VOXELS = {"cpu": 32 * 96 * 96, "cuda": 48 * 192 * 192}
 _SQUARE = (224, 224)
 
-Report = Callable[[float], None]
 Warn = Callable[[str], None]
 
 
@@ -116,7 +116,7 @@ def prepare_cases(
     config: FinetuneConfig,
     dataset: Dataset,
     cache: Cache,
-    report: Report,
+    progress: Progress,
     warn: Warn,
 ) -> tuple[list[PreparedCase], Preprocessing]:
     """Put every usable case into the cache; what cannot be used is named by `warn` and left out.
@@ -129,20 +129,17 @@ def prepare_cases(
         For the checkpoint: its intensity, applied to what the cache holds, gives the network's input. CT is
         stored in Hounsfield units, everything else is stored already scaled.
     """
-    first, images = _first_readable(cases)
-    storing = _storing(images, dataset.channels, config)
+    storing = _storing(_first_readable(cases), dataset.channels, config)
     classes = f"{sorted(dataset.labels)}|{dataset.values}|{dataset.overlapping}"
     recipe = f"finetune|{storing.model_dump_json()}|{classes}"
+    bare = replace(dataset, cases=(), problems=())  # each job goes to another process
+    jobs = [Job((*case.images, *case.masks), partial(_prepare, case, storing, bare)) for case in cases]
     prepared = []
-    for i, case in enumerate(cases):
-        try:
-            key = cache_key((*case.images, *case.masks), recipe)
-            opened = images[0] if case is first and len(images) == 1 else None  # not decoded a second time
-            cache.ensure(key, partial(_prepare, case, opened, storing, dataset))
-            prepared.append(PreparedCase(case, key))
-        except InputError as error:
-            warn(f"left out: {error}")
-        report((i + 1) / len(cases))
+    for case, result in zip(cases, fill(cache, jobs, recipe, progress), strict=True):
+        if isinstance(result, InputError):
+            warn(f"left out: {result}")
+        else:
+            prepared.append(PreparedCase(case, result))
     if not prepared:
         raise InputError(f"none of the {len(cases)} labelled cases can be used, first {cases[0].image}")
     return prepared, storing
@@ -181,10 +178,10 @@ def _joined(channels: Sequence[Intensity]) -> Scaling:
     return channels[0] if len(channels) == 1 else Intensities(channels=tuple(channels))
 
 
-def _first_readable(cases: Sequence[Case]) -> tuple[Case, list[Image]]:
+def _first_readable(cases: Sequence[Case]) -> list[Image]:
     for case in cases:
         try:
-            return case, [read(path) for path in case.images]
+            return [read(path) for path in case.images]
         except InputError:
             continue  # `prepare_cases` names it
     raise InputError(f"none of the {len(cases)} images can be read, first {cases[0].image}")
@@ -211,8 +208,8 @@ def _storing(images: Sequence[Image], names: Sequence[str], config: FinetuneConf
     return Preprocessing(spacing=spacing, intensity=intensity, channels=channels, files=files)
 
 
-def _prepare(case: Case, opened: Image | None, storing: Preprocessing, dataset: Dataset) -> Arrays:
-    image, mask = opened or read_image(case.images), read_mask(case, dataset)
+def _prepare(case: Case, storing: Preprocessing, dataset: Dataset) -> Arrays:
+    image, mask = read_image(case.images), read_mask(case, dataset)
     difference = mismatch(image.geometry, mask.geometry)
     if difference:
         raise InputError(f"{case.masks[0]} does not lie on its image {case.image.name}: {difference}")

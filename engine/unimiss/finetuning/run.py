@@ -76,9 +76,15 @@ def _finetune(config: FinetuneConfig, writer: RunWriter, fabric: Fabric) -> bool
     if source is not None:
         config = config.model_copy(update={"network": source.description.network})
 
+    said = ""
+
     def checking(share: float) -> None:
+        nonlocal said
         writer.refuse_to_go_on()
-        writer.progress(0.0, stage=f"checking the data set, {share:.0%}")
+        stage = f"checking the data set, {share:.0%}"
+        if stage != said:  # it is quick: one event for each case would fill the file
+            writer.progress(0.0, stage=stage)
+        said = stage
 
     dataset = open_dataset(
         config.dataset,

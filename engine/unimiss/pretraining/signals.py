@@ -43,8 +43,9 @@ def measure(
         prototype.
         "prototypes_used": exponential of the entropy of the mean target, as a share of all prototypes.
         "feature_spread": root mean squared distance of the unit features from their mean, 0 to 1.
-        "view_agreement": cosine of two views of an image, less that of views of different images; above 0
-        where the features tell images apart. Empty for fewer than four images, which say nothing.
+        "view_agreement": how much closer two views of an image are than views of different images, as a share
+        of what it can be: 1 where views of an image are equal, 0 where the features do not tell images apart.
+        Empty for fewer than four images, which say nothing.
     """
     if sum(len(views) for views in parts) < 2 * _FEWEST_IMAGES:
         return {}
@@ -60,7 +61,7 @@ def measure(
         "teacher_entropy": _entropy(targets).mean() / uniform,
         "prototypes_used": _entropy(average(targets.mean(dim=0))).exp() / targets.shape[1],
         "feature_spread": (features - features.mean(dim=0)).square().sum(dim=1).mean().sqrt(),
-        "view_agreement": cosines.trace() / n - others,
+        "view_agreement": (cosines.trace() / n - others) / (1 - others).clamp_min(1e-6),
     }
     return {name: float(average(value)) for name, value in found.items()}
 
@@ -76,7 +77,7 @@ class Watch:
         self._wrong: set[str] = set()
 
     def warnings(self, step: int, signals: dict[str, float], prototypes: int) -> list[str]:
-        """Return what there is to say after `step` steps, in sentences."""
+        """Return what there is to say after `step` steps, each without its full stop."""
         if not signals or step < _FIRST_STEPS:
             return []
         spread, entropy = signals["feature_spread"], signals["teacher_entropy"]
@@ -100,4 +101,4 @@ class Watch:
         }
         new = [text for name, (wrong, text) in states.items() if wrong and name not in self._wrong]
         self._wrong = {name for name, (wrong, _) in states.items() if wrong}
-        return [f"step {step}: {text}" for text in new]
+        return new

@@ -10,7 +10,7 @@ from unimiss.data.cases import Case
 from unimiss.data.datasets.dataset import Dataset
 from unimiss.data.datasets.duplicates import duplicates
 from unimiss.data.datasets.labels import checked
-from unimiss.data.datasets.looks import Look, look_at
+from unimiss.data.datasets.looks import Look, look_at, read_contents
 from unimiss.data.datasets.problems import Acceptable, Problem, leave_out, refuse
 from unimiss.errors import InputError
 
@@ -55,11 +55,12 @@ def inspect_dataset(
     dataset: Dataset, report: Callable[[float], None] = lambda share: None
 ) -> tuple[Dataset, list[Problem]]:
     """Return a data set with its labels, and all of its problems; see `check_dataset`."""
+    masks = [path for case in dataset.cases for path in case.masks]
+    contents = read_contents(list(dict.fromkeys(masks)), lambda share: report(share / 2))
     looks, total = [], len(dataset.cases)
     for number, case in enumerate(dataset.cases, start=1):
-        looks.append(look_at(case))
-        if 100 * number // total > 100 * (number - 1) // total:  # a data set may have 100,000 cases
-            report(number / total)
+        looks.append(look_at(case, contents))
+        report((1 + number / total) / 2)
     if dataset.kind == "segmentation":
         dataset = _with_labels(dataset, looks)
     sound = [look.case for look in looks if look.grid is not None]

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from unimiss.data.cache import Cache, cache_key
+from unimiss.data.cache import Arrays, Cache
 from unimiss.data.cases import Case
 from unimiss.data.datasets.masks import mask_values, read_labels
 from unimiss.data.datasets.problems import Problem
+from unimiss.data.filling import Job, Progress, fill
 from unimiss.data.grids import mismatch
 from unimiss.errors import InputError
 from unimiss.geometry import Geometry
 from unimiss.io.probe import probe
+
+Contents = Mapping[Path, tuple[int, set[int]] | InputError]
+"""For each mask file its channels, and its values or, of several channels, the places of those not empty."""
 
 
 @dataclass
@@ -44,13 +48,13 @@ class Look:
     problems: list[Problem] = field(default_factory=list)
 
 
-def look_at(case: Case) -> Look:
-    """Read the headers of a case's images, and its masks."""
+def look_at(case: Case, contents: Contents) -> Look:
+    """Read the headers of a case's files, and what is known of the contents of its masks."""
     look = Look(case)
     files = (*case.images, *case.masks)
     try:
         first, *others = (probe(path) for path in files)
-        masks = [_values(path) for path in case.masks]
+        masks = [_known(contents[path]) for path in case.masks]
     except InputError as error:
         missing = not all(path.exists() for path in files)
         look.problems.append(Problem("missing" if missing else "damaged", f"left out: {error}", case))
@@ -72,16 +76,30 @@ def look_at(case: Case) -> Look:
     return look
 
 
-def _values(path: Path) -> tuple[int, set[int]]:
-    """Return the number of channels of a mask file, and its values, remembered in the cache."""
+def read_contents(masks: Sequence[Path], progress: Progress) -> Contents:
+    """Channels and values of mask files, remembered in the cache, or why they cannot be read."""
+    cache = Cache()
+    jobs = [Job((path,), partial(_content, path)) for path in masks]
+    results = fill(cache, jobs, "channels and values of a mask", progress)
+    return {
+        path: result if isinstance(result, InputError) else _stored(cache, result)
+        for path, result in zip(masks, results, strict=True)
+    }
 
-    def look() -> Mapping[str, NDArray[np.int32]]:
-        mask = read_labels(path)
-        places = [place for place, plane in enumerate(mask.array, start=1) if plane.any()]
-        values = {0, *(places if mask.channels > 1 else mask_values(mask))}
-        return {"values": np.array([mask.channels, *values], np.int32)}
 
-    cache, key = Cache(), cache_key((path,), "values of a mask")
-    cache.ensure(key, look)
-    channels, *values = (int(value) for value in cache.open(key, "values")[:])
+def _content(path: Path) -> Arrays:
+    mask = read_labels(path)
+    places = [place for place, plane in enumerate(mask.array, start=1) if plane.any()]
+    values = {0, *(places if mask.channels > 1 else mask_values(mask))}
+    return {"content": np.array([mask.channels, *sorted(values)], np.int32)}
+
+
+def _stored(cache: Cache, key: str) -> tuple[int, set[int]]:
+    channels, *values = (int(value) for value in cache.open(key, "content")[:])
     return channels, set(values)
+
+
+def _known(content: tuple[int, set[int]] | InputError) -> tuple[int, set[int]]:
+    if isinstance(content, InputError):
+        raise content
+    return content

@@ -35,21 +35,27 @@ def read_dataset(path: Path) -> Dataset:
     InputError
         There is nothing at the path, no layout is recognised, or nothing in it is labelled.
     """
-    if path.is_dir():
-        found = _in_folder(path)
-    elif not path.exists():
-        raise InputError(f"{path}: there is no such data set folder")
-    elif path.name == FILE or path.suffix == ".json":
-        found = read_described(path)
-    elif path.suffix.lower() in (*TABLES, *LISTS):
-        found = read_table([path], path)
-    else:
-        raise InputError(f"{path} is no data set; it needs {_KNOWN}")
+    try:
+        found = _in_folder(path) if path.is_dir() else _of_file(path)
+    except OSError as error:
+        raise InputError(f"{error.filename or path} cannot be read: {error.strerror}") from error
+    if found.cases and not any(file.exists() for case in found.cases for file in case.images):
+        raise InputError(f"{path} names {len(found.cases)} cases, and none of their files exists")
     if not found.cases:
         refuse(path, found.problems, ())
         why = f"; {found.problems[0].text}" if found.problems else ""
         raise InputError(f"{path} holds no image that has a mask of the same name, or a class{why}")
     return found
+
+
+def _of_file(path: Path) -> Dataset:
+    if not path.exists():
+        raise InputError(f"{path}: there is no such data set folder")
+    if path.suffix.lower() in (*TABLES, *LISTS):
+        return read_table([path], path)
+    if path.suffix.lower() == ".json":
+        return read_described(path)
+    raise InputError(f"{path} is no data set; it needs {_KNOWN}")
 
 
 def _in_folder(folder: Path) -> Dataset:
