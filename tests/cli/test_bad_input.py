@@ -185,7 +185,7 @@ def test_broken_masks_and_missing_cases_are_left_out_by_name(call, dataset, tmp_
     assert "c.nii.gz" in call.said
 
 
-@pytest.mark.parametrize("labels", [{"-1": "x"}, {"70000": "x"}, ["background", "x"], {"x": [1, 2]}])
+@pytest.mark.parametrize("labels", [{"-1": "x"}, {"70000": "x"}, ["background", "x"], {"x": [0, 2]}])
 def test_label_tables_that_no_mask_can_hold_are_refused_before_training(call, dataset, tmp_path, labels):
     (dataset / "dataset.json").write_text(json.dumps({"labels": labels}))
     status, said = call("finetune", dataset, "--run", tmp_path / "run", "--steps", 1)

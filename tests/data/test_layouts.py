@@ -98,6 +98,16 @@ def test_regions_of_nnunet_are_classes_that_overlap(tmp_path):
     np.testing.assert_array_equal(mask, [[[0, 1], [1, 0]], [[0, 0], [1, 0]]])
 
 
+def test_regions_that_share_no_value_exclude_each_other(tmp_path):
+    touch(tmp_path, "imagesTr/a_0000.png")
+    picture(tmp_path / "labelsTr" / "a.png", np.array([[0, 1], [2, 3]]))
+    describe(tmp_path, labels={"background": 0, "organ": [1, 2], "vessel": 3})
+    dataset = read_dataset(tmp_path)
+    assert not dataset.overlapping
+    assert dataset.labels == {0: "background", 1: "organ", 3: "vessel"}
+    np.testing.assert_array_equal(read_mask(dataset.cases[0], dataset).array, [[[0, 1], [1, 3]]])
+
+
 @pytest.mark.parametrize(
     ("images", "masks"),
     [("imagesTr", "labelsTr"), ("images", "masks"), ("img", "label"), ("images", "labels")],

@@ -10,7 +10,7 @@ from typing import Any
 from unimiss.data.cases import Case, find_images, stem
 from unimiss.data.datasets.dataset import Dataset
 from unimiss.data.datasets.folders import IMAGE_FOLDERS, MASK_FOLDERS, first_of, masks_by_name, pairs
-from unimiss.data.datasets.labels import parse_labels
+from unimiss.data.datasets.labels import overlap, parse_labels
 from unimiss.data.datasets.layout import masked
 from unimiss.data.datasets.problems import Problem
 from unimiss.errors import InputError
@@ -44,7 +44,7 @@ def read_described(file: Path) -> Dataset:
     found = masked(folder.name, cases, problems)
     if "labels" in meta:
         labels, values = parse_labels(meta["labels"], file)
-        found = replace(found, labels=labels, values=values, overlapping=bool(values))
+        found = replace(found, labels=labels, values=values, overlapping=overlap(values.values()))
     return replace(found, channels=channels)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -43,7 +43,7 @@ def parse_labels(entries: Any, source: object) -> tuple[dict[int, str], Values]:
     Returns
     -------
     labels : dict of int to str
-        By value; regions, which overlap, are counted from 1.
+        By value, that of a region being its smallest; regions that overlap are counted from 1.
     values : dict of int to tuple of int
         What makes each region in the masks; empty where there are none.
     """
@@ -61,15 +61,23 @@ def parse_labels(entries: Any, source: object) -> tuple[dict[int, str], Values]:
         if len({part[0] for part in parts.values()}) < len(parts):
             raise InputError(f"{source}: two names of 'labels' have one value")
         return checked({part[0]: name for name, part in parts.items()}, source), {}
-    checked({value: str(value) for part in parts.values() for value in part}, source)
     regions = {name: part for name, part in parts.items() if part != (0,)}
-    labels = {0: BACKGROUND, **dict(enumerate(regions, start=1))}
-    return labels, dict(enumerate(regions.values(), start=1))
+    checked({value: str(value) for part in regions.values() for value in part}, source)
+    apart = not overlap(regions.values())
+    places = [min(part) if apart else place for place, part in enumerate(regions.values(), start=1)]
+    labels = {0: BACKGROUND, **dict(zip(places, regions, strict=True))}
+    return labels, dict(zip(places, regions.values(), strict=True))
+
+
+def overlap(parts: Iterable[Collection[int]]) -> bool:
+    """Whether a value belongs to two classes."""
+    values = [value for part in parts for value in set(part)]
+    return len(set(values)) < len(values)
 
 
 def _parts(value: Any) -> tuple[int, ...]:
     parts = value if isinstance(value, list) else [value]
-    if not parts or any(isinstance(part, bool | float) for part in parts):
+    if not parts or any(isinstance(part, bool | float) for part in parts) or (len(parts) > 1 and 0 in parts):
         raise ValueError
     return tuple(int(part) for part in parts)
 
