@@ -111,7 +111,8 @@ def _labels(dataset: Dataset, looks: Sequence[Look]) -> Iterator[Problem]:
             )
         elif look.values == {0}:
             yield Problem(
-                "empty masks", f"{mask} is empty: it labels no voxel; accept: [empty masks] allows it"
+                "empty masks",
+                f"{mask} is empty: it labels no voxel; the setting accept=[empty masks] allows it",
             )
 
 
