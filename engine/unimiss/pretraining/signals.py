@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from unimiss.pretraining.objective import Distillation, Learner
@@ -13,6 +14,7 @@ from unimiss.pretraining.objective import Distillation, Learner
 _LEAST_SPREAD = 0.02  # of unit vectors; they start at about 0.35, and a collapsed run reads 0.000 to 0.008
 _MOST_ENTROPY = 0.99  # of the logarithm of the number of prototypes
 _FEWEST_IMAGES = 4
+_LEAST_DISTANCE = 1e-4  # 1 less the cosine of different images, below which rounding decides
 _FIRST_STEPS = 30  # in which the center still moves towards its place
 
 
@@ -50,7 +52,8 @@ def measure(
     if sum(len(views) for views in parts) < 2 * _FEWEST_IMAGES:
         return {}
     by_part = [teacher.head.features(teacher.backbone(views)).float().chunk(2) for views in parts]
-    first, second = (torch.cat(view) for view in zip(*by_part, strict=True))
+    # Unit vectors of bf16 are longer or shorter by up to 0.4 %, which is more than collapsed ones differ by.
+    first, second = (F.normalize(torch.cat(view), dim=1) for view in zip(*by_part, strict=True))
     features = torch.cat([first, second])
     targets = objective.targets(teacher.head.logits(features))
     uniform = math.log(targets.shape[1])
@@ -61,7 +64,7 @@ def measure(
         "teacher_entropy": _entropy(targets).mean() / uniform,
         "prototypes_used": _entropy(average(targets.mean(dim=0))).exp() / targets.shape[1],
         "feature_spread": (features - features.mean(dim=0)).square().sum(dim=1).mean().sqrt(),
-        "view_agreement": (cosines.trace() / n - others) / (1 - others).clamp_min(1e-6),
+        "view_agreement": (cosines.trace() / n - others) / (1 - others).clamp_min(_LEAST_DISTANCE),
     }
     return {name: float(average(value)) for name, value in found.items()}
 
