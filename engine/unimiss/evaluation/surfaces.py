@@ -57,8 +57,8 @@ def surface_distances(
 
     Notes
     -----
-    Trees of surface points took 0.2 s for a class with 75,000 surface voxels in 128³, distance transforms
-    1.0 s; both are exact, but transforms know no shear. An image of one slice is flat, and its surface is a
+    Trees of surface points took 0.1 s one way for a class with 75,000 surface voxels in 128³, distance
+    transforms 0.5 s; both are exact, but transforms know no shear. An image of one slice is flat, and its surface is a
     contour.
     """
     neighbours = generate_binary_structure(geometry.ndim, 1)
