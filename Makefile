@@ -15,13 +15,16 @@ endif
 TORCH ?= $(or $(shell cat $(STAMP) 2>/dev/null),$(shell nvidia-smi >/dev/null 2>&1 && echo 'torch>=2.8' || echo 'torch==2.13.0'))
 TORCH_INDEX ?=
 
+# Two processes, each with whole files, in their order: the long ones come in the middle. Empty means one process.
+TEST_WORKERS ?= -n 2 --dist loadfile --no-loadscope-reorder
+
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: help install demo test lint bench
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
-	@echo "  Variables: PYTHON, VENV, TORCH, TORCH_INDEX, DEMO_ARGS, PYTEST_ARGS; see the top of the Makefile."
+	@echo "  Variables: PYTHON, VENV, TORCH, TORCH_INDEX, DEMO_ARGS, PYTEST_ARGS, TEST_WORKERS; see the top of the Makefile."
 
 install: $(STAMP)  ## set up .venv and the system packages that Qt and OpenGL need
 
@@ -42,7 +45,7 @@ demo: install  ## run the main job on generated sample data and show the result
 	$(BIN)/unimiss demo $(DEMO_ARGS)
 
 test: install  ## run the tests; those on real images need UNIMISS_DATA
-	NAPARI_CONFIG= $(BIN)/python -m pytest $(PYTEST_ARGS)
+	NAPARI_CONFIG= $(BIN)/python -m pytest $(TEST_WORKERS) $(PYTEST_ARGS)
 
 lint: install  ## check style, types and the plugin manifest
 	$(BIN)/ruff check .

@@ -29,6 +29,7 @@ from unimiss.devices import best_device, keep_freed_memory
 from unimiss.models import Backbone
 from unimiss.models.head import ProjectionHead
 from unimiss.models.recompute import recompute
+from unimiss.pretraining.batch import Batch
 from unimiss.pretraining.objective import Learner, SelfDistillation, follow
 
 SHAPES = {"2D": (8, 3, 224, 224), "3D": (2, 1, 16, 96, 96)}
@@ -36,6 +37,7 @@ OUTPUTS = 65_536
 REPETITIONS = 5
 PLAIN, KEPT, OURS = "plain", "plain, freed memory kept", "ours"
 FORGETFUL, COMPILED = "ours, activation checkpointing", "ours, compiled"
+FRUGAL = "ours, activation checkpointing, two parts"
 
 
 def measure(way: str, work: str, dimension: str, precision: str, network: str) -> dict[str, float]:
@@ -51,12 +53,13 @@ def measure(way: str, work: str, dimension: str, precision: str, network: str) -
     if way in (PLAIN, KEPT):
         score = lambda learner, x: plain.scores(learner.backbone, learner.head, x)  # noqa: E731
     check(student, views[:2, ..., :64, :64])
-    recompute(student, way == FORGETFUL)
+    recompute(student, way in (FORGETFUL, FRUGAL))
     if way == COMPILED:
         student.compile()
     call = forward(student, score, views, precision)
     if work == "step":
-        call = step(student, score, views, precision, compiled=way == COMPILED)
+        parts = 2 if way == FRUGAL else 1
+        call = step(student, score, views, precision, compiled=way == COMPILED, parts=parts)
     seconds = median_seconds(call, device)
     return {"seconds": seconds, "gib": peak_gib(device)}
 
@@ -81,9 +84,10 @@ def forward(student: Learner, score: Callable, views: Tensor, precision: str) ->
 
 
 def step(
-    student: Learner, score: Callable, views: Tensor, precision: str, *, compiled: bool
+    student: Learner, score: Callable, views: Tensor, precision: str, *, compiled: bool, parts: int
 ) -> Callable[[], object]:
     """A step of pre-training: teacher, student, losses, gradients, AdamW, moving average."""
+    batch = Batch(views, None, torch.tensor([], dtype=torch.long)).split(parts)
     teacher = Learner(Backbone(network_of(student)), ProjectionHead(48, OUTPUTS)).to(views.device)
     teacher.load_state_dict(student.state_dict())
     teacher.eval().requires_grad_(False)
@@ -94,11 +98,12 @@ def step(
     student.train()
 
     def call() -> object:
-        with autocast(views, precision):
-            with torch.no_grad():
-                targets = score(teacher, views)
-            scores = score(student, views)
-        objective(scores, targets)["loss"].backward()
+        for part in batch:
+            with autocast(views, precision):
+                with torch.no_grad():
+                    targets = score(teacher, part.views)
+                scores = score(student, part.views)
+            (objective(scores, targets)["loss"] / parts).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         return follow(teacher, student, 0.99)
@@ -156,7 +161,7 @@ def main() -> None:
     print("| work | precision | way | seconds | times as fast | peak GiB |\n|---|---|---|---|---|---|")
     for work, dimension in (("forward", "2D"), ("forward", "3D"), ("step", "2D"), ("step", "3D")):
         for precision in ("fp32", "bf16"):
-            ways = [PLAIN, KEPT, OURS] + [FORGETFUL] * (work == "step") + [COMPILED] * given.compiled
+            ways = [PLAIN, KEPT, OURS] + [FORGETFUL, FRUGAL] * (work == "step") + [COMPILED] * given.compiled
             for way in ways:
                 found = in_a_process(way, work, dimension, precision, given.network)
                 results[f"{work} {dimension} {precision} {way}"] = found

@@ -38,11 +38,13 @@ DEEPLESION = re.compile(r"^\d{6}_\d{2}_\d{2}_")
 HOLDOUT = 5
 SETTINGS = {
     "network": "tiny",
+    "objective": "unimiss+",  # its reconstruction teaches the decoder, which UniMiSS leaves to fine-tuning
     "spacing": "native",
     "size_2d": (96, 96),
     "size_3d": (16, 64, 64),
-    "batch_2d": 48,
+    "batch_2d": 32,
     "batch_3d": 6,
+    "momentum": 0.995,
     "epoch_2d": 1,
     "epoch_3d": 1,
     "epochs_each": 1,

@@ -32,15 +32,24 @@ def make_fabric(devices: int = 1, nodes: int = 1, precision: Precision = "auto")
     Parameters
     ----------
     devices, nodes : int
-        Processes on each machine, and machines. More than one run data-parallel.
+        Processes on each machine, and machines. More than one run data-parallel. Where torchrun or SLURM's
+        srun started this process among others, 1 and 1 mean as many as they started.
     precision : str
         "auto" takes bf16 where the device computes it natively, else fp32.
 
     Raises
     ------
     InputError
-        There are fewer devices than asked for, or they lack the precision.
+        There are fewer devices than asked for, they lack the precision, or a launcher started other numbers.
     """
+    started = started_by_launcher()
+    if started is not None and (devices, nodes) == (1, 1):
+        devices, nodes = started
+    if started not in (None, (devices, nodes)):
+        raise InputError(
+            f"devices={devices}, nodes={nodes}: torchrun or srun started {started[0]} processes on each of "
+            f"{started[1]} machines; leave both settings out"
+        )
     from lightning_fabric import Fabric
     from lightning_fabric.strategies.ddp import DDPStrategy
 
@@ -58,6 +67,18 @@ def make_fabric(devices: int = 1, nodes: int = 1, precision: Precision = "auto")
         reason = str(error).splitlines()[0]
         raise InputError(f"devices={devices}, nodes={nodes}, precision={resolved}: {reason}") from error
     return fabric
+
+
+def started_by_launcher() -> tuple[int, int] | None:
+    """Return how many processes on each machine, and machines, torchrun or srun started this one among."""
+    said = os.environ
+    if "TORCHELASTIC_RUN_ID" in said:
+        processes, here = int(said["WORLD_SIZE"]), int(said["LOCAL_WORLD_SIZE"])
+        return here, processes // here
+    if "SLURM_NTASKS" in said and said.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+        nodes = int(said.get("SLURM_NNODES", "1"))
+        return int(said["SLURM_NTASKS"]) // nodes, nodes
+    return None
 
 
 def refuse_to_compile() -> None:

@@ -77,6 +77,22 @@ def test_a_truncated_file_is_refused(
     assert "copy it again from its source" in refusal(tmp_path / f"cut{suffix}", capfd)
 
 
+def test_a_wrong_check_sum_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    content = bytearray(file_bytes(tmp_path, ".nii.gz"))
+    content[-6] ^= 0xFF
+    (tmp_path / "copy.nii.gz").write_bytes(content)
+    assert "CRC check failed" in refusal(tmp_path / "copy.nii.gz", capfd)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such pipes")
+@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
+def test_a_pipe_is_refused_without_waiting_for_its_writer(
+    tmp_path: Path, suffix: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / f"pipe{suffix}")
+    assert "is no file" in refusal(tmp_path / f"pipe{suffix}", capfd)
+
+
 @pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
 def test_a_text_file_is_refused(tmp_path: Path, suffix: str, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / f"note{suffix}").write_text("hello world\n" * 60)

@@ -152,3 +152,28 @@ def test_a_header_that_points_at_another_file_is_refused(tmp_path, suffix):
     path.write_text(text)
     with pytest.raises(InputError, match="another file"):
         read(path)
+
+
+@both_formats
+@pytest.mark.parametrize("place", [0.3, 0.6, 0.9])
+def test_compressed_voxels_that_were_changed_are_refused_instead_of_read_as_noise(tmp_path, suffix, place):
+    rng = np.random.default_rng(0)
+    path = make_file(tmp_path / f"scan{suffix}", rng.integers(0, 99, (12, 24, 24)).astype(np.int16))
+    read(path)
+    content = bytearray(path.read_bytes())
+    at = int(place * len(content))
+    content[at : at + 40] = bytes(40)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="is damaged"):
+        read(path)
+
+
+@both_formats
+@pytest.mark.parametrize("shape", ["2000 2000 2000", "5 4 4", "99999999999 2 2"])
+def test_a_shape_that_the_compressed_voxels_do_not_fill_is_refused(tmp_path, suffix, shape):
+    path = make_file(tmp_path / f"scan{suffix}", numbers(3, 4, 5))
+    content = path.read_bytes()
+    assert b"5 4 3" in content
+    path.write_bytes(content.replace(b"5 4 3", shape.encode(), 1))
+    with pytest.raises(InputError, match="its voxels are 240 bytes, and its header says"):
+        read(path)

@@ -20,42 +20,41 @@ def test_every_network_of_the_manifest_is_known():
     assert len(VARIANTS) == 12
 
 
+@pytest.fixture(scope="module", params=list(VARIANTS))
+def variant(request):
+    """Every test of one variant runs before the next variant: its network is built once, and alone in memory."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def build(release):
-    """Build each variant once."""
-    built = {}
-
-    def make(variant):
-        if variant not in built:
-            built.clear()  # one at a time in memory
-            built[variant] = released.network(variant, release.weights(variant))
-        return built[variant]
-
-    return make
+def weights(release, variant):
+    return release.weights(variant)
 
 
-@pytest.mark.parametrize(("variant", "case"), CASES, ids=[f"{v}-{c['case']}" for v, c in CASES])
-def test_outputs_have_the_release_s_names_and_shapes_and_equal_its_stored_ones(release, build, variant, case):
-    network = build(variant)
-    with torch.inference_mode():
-        outputs = network(release.image(variant, case))
-    assert set(outputs) == set(case["outputs"])
-    for name, output in outputs.items():
-        expected = case["outputs"][name]
-        assert list(output.shape) == expected["shape"]
-        assert output.isfinite().all()
-        key = f"{variant}/{case['case']}/{name}"
-        if key in release.golden:
-            found = release.sample(key, output, expected["sampled"])
-            assert np.abs(found - release.golden[key].ravel()).max() <= 1e-4
-            assert float(output.mean()) == pytest.approx(expected["mean"], abs=1e-4)
-            assert float(output.std(correction=0)) == pytest.approx(expected["std"], abs=1e-4)
+@pytest.fixture(scope="module")
+def network(variant, weights):
+    return released.network(variant, weights)
 
 
-def test_the_2d_segmentation_needs_the_release_s_reading_of_its_coarsest_maps(release, build):
-    variant = "segmentation2d_plus"
+def test_outputs_have_the_release_s_names_and_shapes_and_equal_its_stored_ones(release, variant, network):
+    for case in MANIFEST[variant]["cases"]:
+        with torch.inference_mode():
+            outputs = network(release.image(variant, case))
+        assert set(outputs) == set(case["outputs"]), case["case"]
+        for name, output in outputs.items():
+            expected, key = case["outputs"][name], f"{variant}/{case['case']}/{name}"
+            assert list(output.shape) == expected["shape"], key
+            assert output.isfinite().all(), key
+            if key in release.golden:
+                found = release.sample(key, output, expected["sampled"])
+                assert np.abs(found - release.golden[key].ravel()).max() <= 1e-4, key
+                assert float(output.mean()) == pytest.approx(expected["mean"], abs=1e-4), key
+                assert float(output.std(correction=0)) == pytest.approx(expected["std"], abs=1e-4), key
+
+
+@pytest.mark.parametrize("variant", ["segmentation2d_plus"], indirect=True)
+def test_the_2d_segmentation_needs_the_release_s_reading_of_its_coarsest_maps(release, variant, network):
     (case,) = MANIFEST[variant]["cases"]
-    network = build(variant)
     network.network.rereads_coarsest = False
     with torch.inference_mode():
         output = network(release.image(variant, case))["logits"]
@@ -71,17 +70,14 @@ def test_every_stored_output_belongs_to_a_case(release):
     assert len(release.golden) == 13
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_names_go_to_ours_and_back_bit_for_bit(release, build, variant):
-    weights = release.weights(variant)
-    back = build(variant).release_state_dict()
+def test_names_go_to_ours_and_back_bit_for_bit(weights, network):
+    back = network.release_state_dict()
     assert sorted(back) == sorted(weights)
     assert all(torch.equal(back[name], tensor) for name, tensor in weights.items())
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_no_weight_is_left_over_and_none_is_unused(release, build, variant):
-    network = build(variant).train()
+def test_no_weight_is_left_over_and_none_is_unused(variant, network):
+    network.train()
     gain = 1024 if variant == "projection_head" else 0  # constant
     assert sum(p.numel() for p in network.parameters()) + gain == MANIFEST[variant]["parameters"]
     first = MANIFEST[variant]["cases"][0]
@@ -94,7 +90,6 @@ def test_no_weight_is_left_over_and_none_is_unused(release, build, variant):
     assert not unused, first
 
 
-@pytest.mark.parametrize("variant", sorted(set(VARIANTS)))
 def test_a_network_is_recognised_by_its_names(variant):
     assert released.identify(
         name for name, _ in MANIFEST[variant]["state_dict"] if "weight_g" not in name

@@ -11,6 +11,8 @@ from napari_unimiss import children, jobs, layers
 from napari_unimiss.layers import geometry_of, image_layers
 from unimiss import Geometry, Image
 
+pytestmark = pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
+
 WAIT = 20_000
 GREEN, AMBER, RED = "#35c49b", "#f5a623", "#ff7b72"
 PROGRAM = """
@@ -80,6 +82,23 @@ def test_a_layer_that_says_how_it_lies_is_a_plain_success(qtbot, dock, scan, gat
     assert until_the_end(qtbot, dock) == "Finished: the mask lies on scan."
     assert GREEN in dock.panel.status.styleSheet()
     np.testing.assert_array_equal(dock.viewer.layers[-1].data, scan.data > 0.5)
+
+
+@pytest.mark.parametrize("order", ["layer's own order", "anatomical order"])
+def test_the_mask_lies_on_an_oblique_mirrored_volume(qtbot, dock, oblique, gate, order):
+    if order == "anatomical order":
+        change = oblique.geometry.to_anatomical()
+        oblique = Image(change.apply(oblique.array), oblique.geometry.reoriented(change))
+    layer = dock.viewer.add_layer(Layer.create(*image_layers(oblique, "scan")[0]))
+    dock.form.field("image").value = layer
+    gate.touch()
+    dock.start()
+    assert until_the_end(qtbot, dock) == "Finished: the mask lies on scan."
+    mask = dock.viewer.layers[-1]
+    np.testing.assert_array_equal(mask.data, layer.data > 0.5)
+    for corner in np.ndindex(2, 2, 2):
+        index = np.array(corner) * (np.array(layer.data.shape) - 1)
+        np.testing.assert_allclose(mask.data_to_world(index), layer.data_to_world(index), atol=1e-9)
 
 
 def test_what_was_assumed_of_a_layer_is_said_from_start_to_end(qtbot, dock, gate):

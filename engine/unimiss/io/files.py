@@ -107,6 +107,8 @@ def readable_suffix(path: Path) -> str:
 
     A folder, and a file that is DICOM by its first bytes, have DICOM's.
     """
+    if path.is_symlink() and not path.exists():
+        raise InputError("it is a link to a file that is not there; copy that file to this place")
     if not path.exists():
         raise InputError("there is no such file; check the spelling")
     if path.is_dir():
@@ -114,6 +116,8 @@ def readable_suffix(path: Path) -> str:
     suffix = suffix_of(path) or (dicom.SUFFIXES[0] if dicom.has_magic(path) else "")
     if not suffix:
         raise InputError(f"cannot read this kind of file; use one of {', '.join(IMAGE_SUFFIXES)}")
+    if not path.is_file():  # opening a pipe waits for its writer
+        raise InputError("it is no file but a pipe or a device; name the image file")
     with open(path, "rb") as file:
         if not file.read(1):
             raise InputError("it is empty (0 bytes); copy it again from its source")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ import SimpleITK as sitk
 
 from unimiss.errors import InputError
 from unimiss.geometry import Geometry
+from unimiss.io.compressed import refuse_damaged
 from unimiss.io.image import Image, Provenance
 
 _HEADER_BYTES = 65536
@@ -56,6 +58,7 @@ class _Place(NamedTuple):
 def read(path: Path) -> Image:
     """Read a volume or a radiograph; vector pixels become channels."""
     reader = _open(path)
+    _refuse_damaged(path, reader)
     with decoding():
         file = reader.Execute()
     data = sitk.GetArrayFromImage(file)
@@ -72,15 +75,40 @@ def grid(path: Path) -> Geometry:
     return _Place.of_file(reader).grid(reader.GetSize()[::-1])
 
 
-def _refuse_detached(path: Path) -> None:
-    """Refuse headers that name another file for the voxels: that may be any file of this machine."""
+def _header(path: Path) -> tuple[list[tuple[bytes, bytes]], int]:
+    """Fields in lower case, names without blanks; and where the voxels begin, 0 where that was not found."""
     with open(path, "rb") as file:
         head = file.read(_HEADER_BYTES)
-    lines = [line.strip().lower() for line in head.split(b"\n")]
-    for line in lines[: lines.index(b"") if path.suffix.lower() == ".nrrd" and b"" in lines else None]:
-        name, _, value = line.replace(b"=", b":").partition(b":")
-        if name.replace(b" ", b"") in (b"datafile", b"elementdatafile") and value.strip() != b"local":
+    last = b"" if path.suffix.lower() == ".nrrd" else b"elementdatafile"
+    fields, end = [], 0
+    for line in head.splitlines(keepends=True):
+        end += len(line)
+        name, _, value = line.lower().replace(b"=", b":").partition(b":")
+        fields.append((name.replace(b" ", b"").strip(), value.strip()))
+        if fields[-1][0] == last:
+            return fields, end
+    return fields, 0
+
+
+def _refuse_detached(path: Path) -> None:
+    """Refuse headers that name another file for the voxels: that may be any file of this machine."""
+    for name, value in _header(path)[0]:
+        if name in (b"datafile", b"elementdatafile") and value != b"local":
             raise InputError("its voxels are in another file; save it as one file")
+
+
+def _refuse_damaged(path: Path, reader: sitk.ImageFileReader) -> None:
+    """Refuse compressed voxels that are not whole: ITK gives noise instead, in any shape that is claimed."""
+    pairs, start = _header(path)
+    fields = dict(pairs)
+    zipped = fields.get(b"encoding") in (b"gz", b"gzip") or fields.get(b"compresseddata") in (b"true", b"1")
+    if not start or not zipped or {b"byteskip", b"lineskip"} & set(fields):
+        return
+    one = sitk.Image([1] * reader.GetDimension(), reader.GetPixelID(), reader.GetNumberOfComponents())
+    voxel = one.GetSizeOfPixelComponent() * reader.GetNumberOfComponents()
+    with open(path, "rb") as file:
+        file.seek(start)
+        refuse_damaged(file, math.prod(reader.GetSize()) * voxel)
 
 
 def _open(path: Path) -> sitk.ImageFileReader:

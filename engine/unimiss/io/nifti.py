@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from unimiss.io.image import Image, Provenance
 _log = logging.getLogger(__name__)
 nibabel.imageglobals.logger.setLevel(logging.CRITICAL)  # its own handler prints header details on stderr
 
+_PIECE = 2**20  # bytes
 _NIFTI1_LIMIT = 32767  # voxels along one axis
 
 
@@ -26,7 +28,7 @@ def read(path: Path) -> Image:
     """
     file = _open(path)
     header = file.header.copy()
-    data = np.asarray(file.dataobj)
+    data = _voxels(file, path)
     if data.dtype == np.float64 != file.get_data_dtype().newbyteorder("="):
         data = data.astype(np.float32)
     stored = _grid(header)
@@ -37,6 +39,17 @@ def read(path: Path) -> Image:
     return Image(
         change.apply(channels.T), stored.reoriented(change), Provenance(path, "nifti", change, header)
     )
+
+
+def _voxels(file: nibabel.Nifti1Image, path: Path) -> np.ndarray:
+    """Decode the voxels; of a compressed file to its very end, where the check sum is."""
+    if path.suffix.lower() != ".gz":
+        return np.asarray(file.dataobj)
+    with gzip.open(path) as stream:
+        data = np.asarray(type(file).from_stream(stream).dataobj)
+        while stream.read(_PIECE):
+            pass
+    return data
 
 
 def grid(path: Path) -> Geometry:

@@ -101,7 +101,7 @@ class Description(Settings):
         """Raise an `InputError` if these are the weights of another network than was asked for."""
         if network != self.network:
             raise InputError(
-                f"network: {network} was asked for, but the weights to start from are those of a {self.network}; "
+                f"network: {network} was asked for, but the weights to start from are of a {self.network}; "
                 f"leave it out, name the model of a {network} with --init, or begin anew with --init none"
             )
 

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from unimiss.data.cache import Arrays, Cache, cache_key
+from unimiss.data.cache import Arrays, Cache
 from unimiss.data.cases import is_held_out, patient_of
+from unimiss.data.filling import Job, Progress, fill
 from unimiss.data.preprocessing import BY_PERCENTILE, PAPER_CT, Preprocessing, is_ct
 from unimiss.drr import CONE, View, paper_radiograph
 from unimiss.drr.setup import shadow
@@ -27,7 +28,6 @@ _DRR_SIDE = 224  # pixels of a radiograph's shorter side, fewer where the longer
 _SMALLEST = {2: (16, 16), 3: (4, 16, 16)}
 
 Spacing = tuple[float, float, float] | Literal["native"]
-Progress = Callable[[float], None]
 Warn = Callable[[str], None]
 
 
@@ -73,6 +73,22 @@ class Frame:
         return np.pad(array, [(0, 0), (0, 0), *lacking])
 
 
+@dataclass(frozen=True)
+class Preparation:
+    """What became of images.
+
+    Attributes
+    ----------
+    cases : list of Prepared
+        Those that can be trained on, in the order of their paths.
+    left_out : dict of Path to str
+        The others, each with a sentence that says why.
+    """
+
+    cases: list[Prepared]
+    left_out: dict[Path, str]
+
+
 def drr_array(view: str) -> str:
     """Name in the cache of a volume's radiograph."""
     return f"drr_{view}"
@@ -109,7 +125,7 @@ def prepare_all(
     warn: Warn,
     drr_views: Sequence[str] = (),
     frame: Frame = Frame(),
-) -> list[Prepared]:
+) -> Preparation:
     """Put every image into the cache; what cannot be used is named by `warn` and left out.
 
     Parameters
@@ -121,7 +137,7 @@ def prepare_all(
     cache : Cache
         Where prepared arrays lie.
     progress : callable
-        Receives the finished share, 0 to 1.
+        Receives the finished share, 0 to 1; what it raises ends the work.
     warn : callable
         Receives a sentence for each image that is left out, and one about volumes that are no CT where
         radiographs of them are wanted.
@@ -135,27 +151,26 @@ def prepare_all(
     InputError
         No image is left.
     """
-    prepared = []
     recipe = f"pretrain|{spacing}" + (f"|drr {','.join(drr_views)}" if drr_views else "")
     recipe += "" if frame == Frame() else f"|{frame}"
-    for i, path in enumerate(paths):
-        try:
-            key = cache_key((path,), recipe)
-            cache.ensure(key, partial(_prepare, path, spacing, drr_views, frame))
-            has_drr = bool(drr_views) and cache.holds(key, drr_array(drr_views[0]))
-            prepared.append(Prepared(path, key, has_drr))
-        except InputError as error:
-            warn(f"left out: {error}")
-        progress((i + 1) / len(paths))
-    if paths and not prepared:
+    jobs = [Job((path,), partial(_prepare, path, spacing, tuple(drr_views), frame)) for path in paths]
+    found = Preparation([], {})
+    for path, result in zip(paths, fill(cache, jobs, recipe, progress), strict=True):
+        if isinstance(result, InputError):
+            warn(f"left out: {result}")
+            found.left_out[path] = str(result)
+        else:
+            has_drr = bool(drr_views) and cache.holds(result, drr_array(drr_views[0]))
+            found.cases.append(Prepared(path, result, has_drr))
+    if paths and not found.cases:
         raise InputError(f"none of the {len(paths)} images can be used, first {paths[0]}")
-    without = [case for case in prepared if not case.has_drr] if drr_views else []
+    without = [case for case in found.cases if not case.has_drr] if drr_views else []
     if without:
         warn(
-            f"{len(without)} of {len(prepared)} volumes hold no Hounsfield units and are trained on without "
-            f"radiographs of them, first {without[0].path}"
+            f"{len(without)} of {len(found.cases)} volumes hold no Hounsfield units and are trained on "
+            f"without radiographs of them, first {without[0].path}"
         )
-    return prepared
+    return found
 
 
 def _prepare(path: Path, spacing: Spacing | None, drr_views: Sequence[str], frame: Frame) -> Arrays:

@@ -63,13 +63,17 @@ def _pretrain(config: PretrainConfig, writer: RunWriter, fabric: Fabric) -> bool
     grid = median_grid(volumes) if volumes else None
     config, reasons = resolve_sizes(config, len(images), len(volumes), grid, fabric.world_size)
 
+    said = ""
+
     def report(share: float) -> None:
+        nonlocal said
         writer.refuse_to_go_on()
-        writer.progress(0.0, stage=f"preparing images, {share:.0%}")
+        if said != (said := f"preparing images, {share:.0%}"):
+            writer.progress(0.0, stage=said)
 
     with fabric.rank_zero_first():
-        ready_2d = prepare_all(images, None, cache, report, writer.warn)
-        ready_3d = prepare_all(
+        flat = prepare_all(images, None, cache, report, writer.warn)
+        deep = prepare_all(
             volumes,
             known(config.spacing),
             cache,
@@ -78,7 +82,8 @@ def _pretrain(config: PretrainConfig, writer: RunWriter, fabric: Fabric) -> bool
             known(config.drr_views),
             _frame(config),
         )
-    ready_3d = [_weighted(case, cache, config) for case in ready_3d]
+    ready_2d = flat.cases
+    ready_3d = [_weighted(case, cache, config) for case in deep.cases]
     if writer.resumed and len(ready_2d) + len(ready_3d) < len(images) + len(volumes):
         raise InputError("images of this run are gone or damaged (see above); put them back to resume it")
     config, more = resolve_schedule(
@@ -96,6 +101,10 @@ def _pretrain(config: PretrainConfig, writer: RunWriter, fabric: Fabric) -> bool
             "images": [{"image": str(case.path), "hash": case.key} for case in ready_2d],
             "volumes": [{"image": str(case.path), "hash": case.key} for case in ready_3d],
             "held_out": held,
+            "left_out": [
+                {"image": str(path), "reason": reason}
+                for path, reason in (flat.left_out | deep.left_out).items()
+            ],
         }
     )
     writer.save_config(config.model_dump(mode="json"))  # last: a folder with it can be resumed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from unimiss.errors import InputError
@@ -76,8 +77,14 @@ def _candidate(path: Path) -> Identity | None:
         return None
     identity = identify(path)
     if identity is None:
-        _log.warning("%s cannot be read as DICOM and is left out", path.name)
+        _name(path)
     return identity
+
+
+@lru_cache(maxsize=1000)
+def _name(path: Path) -> None:
+    """Say that a file is left out: once, however often its folder is searched."""
+    _log.warning("%s cannot be read as DICOM and is left out", path.name)
 
 
 def _series(members: list[tuple[Path, Identity]]) -> Series:
