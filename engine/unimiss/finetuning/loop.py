@@ -23,6 +23,7 @@ from unimiss.models.checkpoint import Checkpoint, Description
 from unimiss.models.optimizer import load_optimizer, optimizer_tensors
 from unimiss.models.recompute import recompute
 from unimiss.models.segmentation import SegmentationNetwork
+from unimiss.scaling import LossScale
 from unimiss.settings import known
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Finetuning:
         recompute(network, config.activation_checkpointing)
         if config.compile:
             network.compile()
-        self._scales = resolve_precision(config.precision) == "16-mixed"
+        self.loss_scale = LossScale(fabric)
         self.wrapped, self.optimizer = fabric.setup(network, optimizer)
         loss = DiceCELoss(softmax=True, to_onehot_y=True, include_background=False, batch=True)
         weights = [weight / sum(_LEVEL_WEIGHTS) for weight in _LEVEL_WEIGHTS]
@@ -118,13 +119,11 @@ class Finetuning:
         value = float(average(self.fabric, loss.detach()))
         if np.isfinite(value):
             self.fabric.backward(loss)
-            self.fabric.clip_gradients(
-                self.wrapped, self.optimizer, max_norm=self.config.clip, error_if_nonfinite=False
-            )
-            finite = gradients_are_finite(self.network.parameters())
-            if finite or self._scales:  # fp16's scaler leaves such a step out by itself, and learns from it
+            self.loss_scale.unscale(self.optimizer)
+            if self.loss_scale.tolerates(gradients_are_finite(self.network.parameters())):
+                torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
                 self.optimizer.step()
-            elif not finite:
+            else:
                 value = float("nan")
         self.optimizer.zero_grad(set_to_none=True)
         return {"loss": value, "lr": lr}
@@ -161,6 +160,7 @@ class Finetuning:
         )
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         state = {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(self.optimizer).items()}
+        state |= {f"scale.{name}": tensor for name, tensor in self.loss_scale.tensors().items()}
         return Checkpoint(description, tensors | state)
 
     def restore(self, saved: Checkpoint) -> None:
@@ -170,6 +170,7 @@ class Finetuning:
         except RuntimeError as error:
             raise InputError("the checkpoint does not belong to this run's settings") from error
         load_optimizer(self.optimizer, saved.part("optimizer"))
+        self.loss_scale.load(saved.part("scale"))
 
     def _learning_rate(self, progress: float) -> float:
         warmup = self.config.warmup
