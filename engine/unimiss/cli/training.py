@@ -129,9 +129,11 @@ def pretrain(
     values = _settings(config, set_, options)
     if resume:
         values = _resumed(run, PretrainConfig, values)
-    keep_freed_memory()
+    settings = PretrainConfig.build(values)
+    if not settings.activation_checkpointing:  # whoever asks for that has no memory to keep
+        keep_freed_memory()
     with Display() as display:
-        work(PretrainConfig.build(values), run, resume=resume, listener=display)
+        work(settings, run, resume=resume, listener=display)
 
 
 def finetune(
@@ -182,6 +184,8 @@ def finetune(
     values = _settings(config, set_, options)
     if resume:
         values = _resumed(run, FinetuneConfig, values)
-    keep_freed_memory()
+    settings = FinetuneConfig.build(values)
+    if not settings.activation_checkpointing:  # as above
+        keep_freed_memory()
     with Display() as display:
-        work(FinetuneConfig.build(values), run, resume=resume, listener=display)
+        work(settings, run, resume=resume, listener=display)

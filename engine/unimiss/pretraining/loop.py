@@ -64,7 +64,8 @@ class Pretraining:
         if config.compile:
             learner.compile()
             self.teacher.compile()
-        optimizer = torch.optim.AdamW(_groups(learner), lr=0.0)
+        on_cpu = fabric.device.type == "cpu"  # one pass over weights and moments there instead of ten
+        optimizer = torch.optim.AdamW(_groups(learner), lr=0.0, fused=on_cpu or None)
         self.parts = {2: config.accumulate_2d, 3: config.accumulate_3d}
         self.notes: list[str] = []  # what a person should be told, since it was last read
         self.learner = learner
