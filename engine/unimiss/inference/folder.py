@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from unimiss.data.cases import case_name, find_images, group_channels, read_image
+from unimiss.data.cases import case_name, group_channels, read_image, search
 from unimiss.errors import InputError, JobError, Stopped, UnimissError
 from unimiss.inference.predictor import Predictor
 from unimiss.io import is_dicom, suffix_of, write
@@ -43,7 +43,7 @@ def predict_files(
     progress : callable
         Receives the finished share, 0 to 1, and the current case's name.
     warn : callable
-        Receives a sentence for each case that could not be segmented.
+        Receives a sentence for each case that could not be segmented, and one about masks in the folders.
 
     Returns
     -------
@@ -61,7 +61,10 @@ def predict_files(
         raise InputError(f"masks cannot be written as {suffix}; use one of {', '.join(_FORMATS)}")
     if suffix == ".png" and predictor.preprocessing.dimension == 3:
         raise InputError("a PNG holds one flat picture; volumes need nii.gz, nrrd or mha")
-    cases = _cases(find_images(inputs), predictor.preprocessing.files)
+    found = search(inputs)
+    if found.masks:
+        warn(f"{len(found.masks)} files are left out as masks by their names, first {found.masks[0]}")
+    cases = _cases(found.images, predictor.preprocessing.files)
     targets = [output / f"{case_name(case)}{suffix or _own(case[0])}" for case in cases]
     _refuse_collisions([case[0] for case in cases], targets)
     if output.exists() and not output.is_dir():

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unimiss.data.cache import Cache
-from unimiss.data.cases import find_images
 from unimiss.devices import refuse_uneven, versions
 from unimiss.errors import InputError
 from unimiss.models import checkpoint
 from unimiss.pretraining.config import PretrainConfig
+from unimiss.pretraining.finding import find_trainable
 from unimiss.pretraining.order import weight
-from unimiss.pretraining.prepare import Frame, Prepared, keep_trainable, median_grid, prepare_all
+from unimiss.pretraining.prepare import Frame, Prepared, median_grid, prepare_all
 from unimiss.pretraining.probe import Probe
 from unimiss.pretraining.resolve import resolve_schedule, resolve_sizes
 from unimiss.pretraining.train import train
@@ -168,16 +168,17 @@ def _find(
         "images": [p.resolve() for p in config.images],
         "volumes": [p.resolve() for p in config.volumes],
     }
-    images, held_images = keep_trainable(find_images(places["images"]), config.holdout)
-    volumes, held_volumes = keep_trainable(find_images(places["volumes"]), config.holdout)
-    if not images and not volumes:
-        raise InputError("every image belongs to a held-out patient; --set holdout=0 trains on all of them")
+    found = find_trainable(
+        places["images"],
+        places["volumes"],
+        config.holdout,
+        writer.warn,
+        lambda text: writer.event("progress", done=0.0, stage=text),
+    )
     update = {
-        "images": places["images"] if images else [],
-        "volumes": places["volumes"] if volumes else [],
+        "images": places["images"] if found.images else [],
+        "volumes": places["volumes"] if found.volumes else [],
         "init": config.init and config.init.resolve(),
     }
-    held = [str(path) for path in held_images + held_volumes]
-    if held:
-        writer.event("progress", done=0.0, stage=f"{len(held)} images of held-out patients are left out")
-    return config.model_copy(update=update), images, volumes, held
+    held = [str(path) for path in found.held_out]
+    return config.model_copy(update=update), found.images, found.volumes, held
