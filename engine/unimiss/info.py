@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from unimiss.errors import InputError
 from unimiss.io import is_dicom, is_image, read
+
+_LISTED = (".json", ".csv", ".tsv", ".txt", ".lst")  # files that describe a data set
 
 Lines = list[tuple[str, str]]
 
@@ -22,6 +25,8 @@ def describe(path: Path) -> Lines:
         raise InputError(f"{path}: there is no such file or folder")
     if path.is_dir() and not is_dicom(path):
         return _run(path) if (path / "events.jsonl").exists() else _dataset(path)
+    if path.suffix.lower() in _LISTED:
+        return _dataset(path)
     return _image(path) if path.is_dir() or is_image(path) else _model(path)
 
 
@@ -67,16 +72,29 @@ def _run(path: Path) -> Lines:
 
 
 def _dataset(path: Path) -> Lines:
-    from unimiss.data.datasets import read_dataset
+    """Say what a data set is, and all that is wrong with it: a training would refuse it."""
+    from unimiss.data.datasets import inspect_dataset, read_dataset
 
-    dataset = read_dataset(path)
-    labels = dataset.labels or {}
-    return [
+    dataset, problems = inspect_dataset(read_dataset(path))
+    cases = dataset.cases
+    names = ", ".join(f"{value} {name}" for value, name in dataset.labels.items())
+    counts = Counter(name for case in cases for name in case.classes)
+    splits = Counter(case.split for case in cases if case.split)
+    folds = {case.fold for case in cases if case.fold is not None}
+    rows = [
         ("data set", str(path)),
-        ("labelled cases", str(len(dataset.cases))),
-        ("patients", str(len({case.patient for case in dataset.cases}))),
-        ("labels", ", ".join(f"{value} {name}" for value, name in labels.items()) or "not named"),
+        ("made for", dataset.kind),
+        ("labelled cases", str(len(cases))),
+        ("patients", str(len({case.patient for case in cases}))),
+        ("files per case", str(len(cases[0].images))),
+        ("channels", ", ".join(dataset.channels)),
+        ("labels", names),
+        ("classes", "may overlap" if dataset.overlapping else "exclusive"),
+        ("cases by class", ", ".join(f"{counts[name]} {name}" for name in dataset.labels.values() if counts)),
+        ("splits", ", ".join(f"{count} {split}" for split, count in sorted(splits.items()))),
+        ("folds", str(len(folds)) if folds else ""),
     ]
+    return [row for row in rows if row[1]] + [("problem", one.text) for one in problems]
 
 
 def _model(path: Path) -> Lines:

@@ -28,12 +28,13 @@ def call(capsys):
 
 @pytest.fixture
 def dataset(tmp_path):
-    """A minimal volume and mask that can be read."""
+    """Two minimal volumes and masks that can be read."""
     image = engine.Image(
         np.arange(4096, dtype=np.int16).reshape(1, 16, 16, 16), engine.Geometry.from_spacing((16, 16, 16))
     )
-    for name in ("a", "b"):
-        engine.write(image, tmp_path / "set" / "images" / f"{name}.nii.gz")
+    for number, name in enumerate(("a", "b")):
+        own = image.with_array(image.array + number)
+        engine.write(own, tmp_path / "set" / "images" / f"{name}.nii.gz")
         mask = image.with_array((image.array > 2000).astype(np.uint8))
         engine.write(mask, tmp_path / "set" / "masks" / f"{name}.nii.gz")
     return tmp_path / "set"
@@ -112,7 +113,12 @@ def test_a_mask_on_another_grid_is_named(call, dataset, tmp_path):
         engine.write(other, dataset / "masks" / f"{name}.nii.gz")
     status, said = call("finetune", dataset, "--run", tmp_path / "run", "--steps", 1)
     assert status == 2
-    assert "none of the 2 labelled cases" in said
+    assert "2 problems" in said
+    for name in ("a", "b"):
+        assert (
+            f"masks/{name}.nii.gz does not lie on its image {name}.nii.gz: its spacing is 2 x 1 x 1" in said
+        )
+    assert not (tmp_path / "run" / "config.yaml").exists()
 
 
 def test_a_full_disk_ends_a_training_with_a_sentence_and_keeps_the_last_checkpoint(run_on_full_disk, torsos):
@@ -161,10 +167,10 @@ def test_broken_masks_and_missing_cases_are_left_out_by_name(call, dataset, tmp_
     listed = [
         {"image": f"images/{n}.nii.gz", "label": f"masks/{n}.nii.gz"} for n in ("a", "b", "gone", "c", "d")
     ]
-    for name in ("c", "d"):
-        for folder in ("images", "masks"):
-            source = dataset / folder / "a.nii.gz"
-            (dataset / folder / f"{name}.nii.gz").write_bytes(source.read_bytes())
+    for number, name in enumerate(("c", "d"), start=2):
+        image, mask = (engine.read(dataset / folder / "a.nii.gz") for folder in ("images", "masks"))
+        engine.write(image.with_array(image.array + number), dataset / "images" / f"{name}.nii.gz")
+        engine.write(mask, dataset / "masks" / f"{name}.nii.gz")
     broken = engine.read(dataset / "masks" / "c.nii.gz")
     engine.write(
         broken.with_array(np.full(broken.array.shape, np.nan, np.float32)), dataset / "masks" / "c.nii.gz"
@@ -179,9 +185,37 @@ def test_broken_masks_and_missing_cases_are_left_out_by_name(call, dataset, tmp_
     assert "c.nii.gz" in call.said
 
 
-@pytest.mark.parametrize("labels", [{"-1": "x"}, {"70000": "x"}, ["background", "x"], {"x": [1, 2]}])
+@pytest.mark.parametrize("labels", [{"-1": "x"}, {"70000": "x"}, ["background", "x"], {"x": [0, 2]}])
 def test_label_tables_that_no_mask_can_hold_are_refused_before_training(call, dataset, tmp_path, labels):
     (dataset / "dataset.json").write_text(json.dumps({"labels": labels}))
     status, said = call("finetune", dataset, "--run", tmp_path / "run", "--steps", 1)
     assert status == 2
     assert "dataset.json" in said
+
+
+def test_info_names_what_a_training_would_refuse(call, dataset):
+    (dataset / "images" / "b.nii.gz").write_bytes((dataset / "images" / "a.nii.gz").read_bytes())
+    status, said = call("info", dataset)
+    assert status == 0, said
+    assert "made for        segmentation" in call.said
+    assert "b.nii.gz is the same image as" in call.said
+
+
+def test_a_data_set_of_another_task_is_refused(call, dataset, tmp_path):
+    (dataset / "cases.csv").write_text("image,label\nimages/a.nii.gz,x\nimages/b.nii.gz,y\n")
+    status, said = call(
+        "finetune", dataset / "cases.csv", "--task", "segmentation", "--run", tmp_path / "run"
+    )
+    assert status == 2
+    assert "is a data set for classification" in said
+
+
+def test_classes_are_joined_by_a_setting(call, dataset, tmp_path):
+    tiny = ["--steps", 1, "--set", "patch=[16,32,32]", "--set", "batch_size=1", "--set", "validations=1"]
+    run = tmp_path / "run"
+    status, said = call("finetune", dataset, "--run", run, *tiny, "--set", "labels={1: organ}")
+    assert status == 0, said
+    assert Run(run).manifest()["labels"] == {"0": "background", "1": "organ"}
+    status, said = call("finetune", dataset, "--run", tmp_path / "r", *tiny, "--set", "ignore=[liver]")
+    assert status == 2
+    assert "no class 'liver'" in said

@@ -78,7 +78,7 @@ def test_a_search_reads_headers_only(archive: Path) -> None:
 
 def test_a_patient_is_a_hash_of_the_id_whatever_the_file_is_called(archive: Path) -> None:
     ct, mr, film = (patient_of(archive / name) for name in ("ct/c", "ct/m3.dcm", "cr/film.dcm"))
-    assert ct == mr == Case(archive / "ct" / "d.IMA").patient
+    assert ct == mr == Case((archive / "ct" / "d.IMA",)).patient
     assert film != ct
     assert re.fullmatch(r"dicom-[0-9a-f]{16}", ct)
     assert is_held_out(ct, 1)
@@ -130,6 +130,7 @@ class Threshold:
 
     class preprocessing:
         dimension = 3
+        files = 1
 
     def segment(
         self, image: Image, progress: Callable[[float], None], *, probabilities: bool

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
+
+from unimiss.data.grids import mismatch
 from unimiss.errors import InputError
-from unimiss.io import IMAGE_SUFFIXES, dicom, is_dicom, is_image, suffix_of
+from unimiss.io import IMAGE_SUFFIXES, Image, dicom, is_dicom, is_image, read, suffix_of
 
 _PATIENT_PATTERNS = (
     re.compile(r"^(\d{8})_\d{3}$"),  # NIH ChestX-ray: patient_follow-up
@@ -18,26 +22,101 @@ _PATIENT_PATTERNS = (
     re.compile(r"^(sub-[A-Za-z0-9]+)(_|$)"),  # BIDS
     re.compile(r"^(.+)_000\d$"),  # nnU-Net: case_channel
 )
+_NUMBERED = re.compile(r"(.+)_(\d{4})")  # nnU-Net: case_channel
 
-LABEL_FOLDERS = frozenset({"labelsTr", "labelsTs", "labels", "masks"})
+LABEL_FOLDERS = frozenset({"labelsTr", "labelsTs", "labels", "label", "masks", "mask"})
+
+
+Split = Literal["training", "validation", "test"]
 
 
 @dataclass(frozen=True)
 class Case:
-    """One image, perhaps with its label image."""
+    """One patient's image with what is known of it.
 
-    image: Path
-    label: Path | None = None
+    Attributes
+    ----------
+    images : tuple of Path
+        One file, or one for each modality; they lie on one grid.
+    masks : tuple of Path
+        Segmentation: one label image, or one file for each class of a data set whose classes overlap.
+    classes : tuple of str
+        Classification: names of its classes.
+    patient : str
+        Key by which splits keep a patient's images together; by default from the first image's name.
+    split : "training", "validation" or "test", optional
+        Where the data set says so.
+    fold : int, optional
+        In which part of the data set it validates, where the data set says so.
+    """
+
+    images: tuple[Path, ...]
+    masks: tuple[Path, ...] = ()
+    classes: tuple[str, ...] = ()
+    patient: str = ""
+    split: Split | None = None
+    fold: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.patient:
+            object.__setattr__(self, "patient", patient_of(self.images[0]))
+
+    @property
+    def image(self) -> Path:
+        """First, mostly the only, image file."""
+        return self.images[0]
 
     @property
     def name(self) -> str:
-        """File name without suffix."""
-        return stem(self.image)
+        """Name of the first file without its suffix and, with several modalities, without its number."""
+        return case_name(self.images)
 
-    @property
-    def patient(self) -> str:
-        """Key by which splits keep a patient's images together."""
-        return patient_of(self.image)
+
+def case_name(files: Sequence[Path]) -> str:
+    """Name of a case: its file's without suffix; of several files without the number of the channel too."""
+    name = stem(files[0])
+    numbered = _NUMBERED.fullmatch(name) if len(files) > 1 else None
+    return numbered[1] if numbered else name
+
+
+def group_channels(files: Iterable[Path]) -> dict[Path, dict[int, Path]]:
+    """Sort files by case and channel: ``a_0000.nii.gz`` and ``a_0001.nii.gz`` are channels 0 and 1 of ``a``.
+
+    Returns
+    -------
+    dict
+        For each case, by its path without the number, its files by channel. A file without a number is
+        channel 0 of a case of its own name.
+    """
+    groups: dict[Path, dict[int, Path]] = {}
+    for file in files:
+        suffix = suffix_of(file)
+        numbered = None if is_dicom(file) else _NUMBERED.fullmatch(file.name.removesuffix(suffix))
+        case, channel = (file.with_name(numbered[1] + suffix), int(numbered[2])) if numbered else (file, 0)
+        groups.setdefault(case, {})[channel] = file
+    return groups
+
+
+def read_image(files: Sequence[Path]) -> Image:
+    """Read the image of a case: the channels of all its files, in their order.
+
+    Returns
+    -------
+    Image
+        (C, *shape) on the first file's grid, with the way back to that file.
+
+    Raises
+    ------
+    InputError
+        A file cannot be read, or lies on another grid than the first.
+    """
+    images = [read(file) for file in files]
+    first = images[0]
+    for file, image in zip(files, images, strict=True):
+        difference = mismatch(first.geometry, image.geometry)
+        if difference:
+            raise InputError(f"{file} does not lie on the grid of {files[0].name}: {difference}; resample it")
+    return first if len(images) == 1 else first.with_array(np.concatenate([one.array for one in images]))
 
 
 def stem(path: Path) -> str:

@@ -15,8 +15,8 @@ def class_points(labels: NDArray[np.uint8], classes: int, per_class: int = 2000)
 
     Parameters
     ----------
-    labels : array, shape (1, *grid)
-        Class indices.
+    labels : array, shape (1, *grid) or (classes - 1, *grid)
+        Class indices; where classes overlap, 1 where each is, a channel for each but the background.
     classes : int
         Background included.
     per_class : int
@@ -30,7 +30,7 @@ def class_points(labels: NDArray[np.uint8], classes: int, per_class: int = 2000)
     rng = np.random.default_rng(0)  # a property of the case, not of a run
     rows = []
     for index in range(1, classes):
-        found = np.argwhere(labels[0] == index)
+        found = np.argwhere(labels[0] == index if len(labels) == 1 else labels[index - 1])
         if len(found) > per_class:
             found = found[rng.choice(len(found), per_class, replace=False)]
         rows.append(np.column_stack([np.full(len(found), index), found]))

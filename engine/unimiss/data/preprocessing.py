@@ -59,6 +59,30 @@ class Intensity(Settings):
         return self.apply(array) if self.scheme == "hounsfield" else array.astype(np.float32)
 
 
+class Intensities(Settings):
+    """How the values of several modalities are scaled, each channel by itself; does what `Intensity` does.
+
+    Attributes
+    ----------
+    channels : tuple of Intensity
+        In the order of the channels.
+    """
+
+    channels: Annotated[tuple[Intensity, ...], Field(min_length=2)]
+
+    def apply(self, array: NDArray[np.generic]) -> NDArray[np.float32]:
+        """Scale finite values (C, *grid)."""
+        scaled = [one.apply(plane[None]) for one, plane in zip(self.channels, array, strict=True)]
+        return np.concatenate(scaled)
+
+    def from_stored(self, array: NDArray[np.generic]) -> NDArray[np.float32]:
+        """Input values from what the cache holds."""
+        scaled = [one.from_stored(plane[None]) for one, plane in zip(self.channels, array, strict=True)]
+        return np.concatenate(scaled)
+
+
+Scaling = Intensity | Intensities
+
 HOUNSFIELD = Intensity(scheme="hounsfield", low=-1024, high=3071)
 PAPER_CT = Intensity(scheme="hounsfield", low=-1024, high=3071, std=1024)
 BY_PERCENTILE = Intensity(scheme="percentile", low=0.5, high=99.5)
@@ -73,16 +97,19 @@ class Preprocessing(Settings):
         Volumes: voxel size in mm (depth, height, width) that they are resampled to.
     size : tuple of int or None
         Radiographs: size (height, width) that they are resized to.
-    intensity : Intensity
+    intensity : Intensity or Intensities
         How values are scaled.
     channels : int
         Channels of the network's input; one grey channel is repeated where it needs more.
+    files : int
+        Image files of a case, one for each modality, whose channels are put together.
     """
 
     spacing: tuple[Millimetres, Millimetres, Millimetres] | None = None
     size: tuple[Pixels, Pixels] | None = None
-    intensity: Intensity
+    intensity: Scaling
     channels: Annotated[int, Field(gt=0, le=64)] = 1
+    files: Annotated[int, Field(gt=0, le=64)] = 1
 
     @property
     def dimension(self) -> int:
@@ -115,11 +142,11 @@ class Preprocessing(Settings):
             raise InputError(f"{_name(image)} cannot be resampled to {grid} voxels: {error}") from error
 
     def prepare_labels(self, labels: Image, values: list[int]) -> NDArray[np.uint8]:
-        """Class indices (1, *grid) of a label image: the place of each value in `values`; others become 0."""
-        flat = np.zeros(labels.geometry.shape, dtype=np.uint8)
+        """Class indices of label images (C, *grid): the place of each value in `values`; others become 0."""
+        indices = np.zeros(labels.array.shape, dtype=np.uint8)
         for index, value in enumerate(values):
-            flat[labels.array[0] == value] = index
-        tensor = torch.from_numpy(flat)[None, None].float()
+            indices[labels.array == value] = index
+        tensor = torch.from_numpy(indices)[None].float()
         out = F.interpolate(tensor, size=self.grid(labels), mode="nearest-exact")
         return np.asarray(out[0].to(torch.uint8).numpy())
 
@@ -132,6 +159,11 @@ class Preprocessing(Settings):
         array = image.array
         if image.channels == self.channels:
             return array
+        if self.files > 1:
+            raise InputError(
+                f"{_name(image)} has {image.channels} channels; this model takes {self.channels}, "
+                f"in {self.files} files such as case_0000.nii.gz and case_0001.nii.gz"
+            )
         if image.channels == 1:
             return np.repeat(array, self.channels, axis=0)
         if image.channels == 3 and self.channels == 1:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from unimiss.data.datasets.problems import Acceptable
 from unimiss.models.presets import Network
 from unimiss.settings import Auto
 from unimiss.training import Positive, TrainingSettings
 
 PositiveFloat = Annotated[float, Field(gt=0)]
+Name = Annotated[str, BeforeValidator(str)]  # YAML takes the name 1 for a number
 Plane = Annotated[int, Field(ge=16)]
 Patch = tuple[Plane, Plane] | tuple[Annotated[int, Field(ge=2)], Plane, Plane]
 
@@ -22,7 +24,13 @@ class FinetuneConfig(TrainingSettings):
     Attributes
     ----------
     dataset : Path
-        Folder of labelled cases.
+        Labelled cases: a folder, or a file that lists them.
+    labels : dict of str to str
+        Old name to new one; classes that get one name become one.
+    ignore : list of str
+        Classes that are not learned: background of masks; cases of images lose them.
+    accept : list of "empty masks", "duplicates"
+        Faults that do not refuse the data set: empty masks are kept, of duplicates the first.
     task : "segmentation"
         What is learned.
     init : Path or None
@@ -55,6 +63,9 @@ class FinetuneConfig(TrainingSettings):
     """
 
     dataset: Path
+    labels: dict[Name, Name] = {}
+    ignore: list[Name] = []
+    accept: list[Acceptable] = []
     task: Literal["segmentation"] = "segmentation"
     init: Path | None = None
     network: Network = "tiny"

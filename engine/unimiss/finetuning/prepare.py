@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from unimiss.data.cache import Arrays, Cache
-from unimiss.data.cases import Case
-from unimiss.data.datasets import mask_values
+from unimiss.data.cases import Case, read_image
+from unimiss.data.datasets import Dataset, read_mask
 from unimiss.data.filling import Job, Progress, fill
+from unimiss.data.grids import mismatch
 from unimiss.data.patches import class_points
-from unimiss.data.preprocessing import BY_PERCENTILE, HOUNSFIELD, Intensity, Preprocessing, is_ct
+from unimiss.data.preprocessing import (
+    BY_PERCENTILE,
+    HOUNSFIELD,
+    Intensities,
+    Intensity,
+    Preprocessing,
+    Scaling,
+    is_ct,
+)
 from unimiss.errors import InputError
 from unimiss.finetuning.config import FinetuneConfig
 from unimiss.geometry import Geometry
@@ -40,7 +49,8 @@ class PreparedCase:
     case : Case
         Where it came from.
     key : str
-        Its folder in the cache: "image" (C, *grid), "label" (1, *grid), "points" (N, 1 + axes).
+        Its folder in the cache: "image" (C, *grid), "label" (1, *grid) or, of
+        overlapping classes, (classes, *grid), "points" (N, 1 + axes).
     """
 
     case: Case
@@ -104,7 +114,7 @@ def fit_patch(grid: Sequence[float], limit: int) -> tuple[int, ...]:
 def prepare_cases(
     cases: Sequence[Case],
     config: FinetuneConfig,
-    labels: dict[int, str],
+    dataset: Dataset,
     cache: Cache,
     progress: Progress,
     warn: Warn,
@@ -119,9 +129,11 @@ def prepare_cases(
         For the checkpoint: its intensity, applied to what the cache holds, gives the network's input. CT is
         stored in Hounsfield units, everything else is stored already scaled.
     """
-    storing = _storing(_first_readable(cases), config)
-    recipe = f"finetune|{storing.model_dump_json()}|{sorted(labels)}"
-    jobs = [Job(_files(case), partial(_prepare, case, storing, labels)) for case in cases]
+    storing = _storing(_first_readable(cases), dataset.channels, config)
+    classes = f"{sorted(dataset.labels)}|{dataset.values}|{dataset.overlapping}"
+    recipe = f"finetune|{storing.model_dump_json()}|{classes}"
+    bare = replace(dataset, cases=(), problems=())  # each job goes to another process
+    jobs = [Job((*case.images, *case.masks), partial(_prepare, case, storing, bare)) for case in cases]
     prepared = []
     for case, result in zip(cases, fill(cache, jobs, recipe, progress), strict=True):
         if isinstance(result, InputError):
@@ -135,55 +147,74 @@ def prepare_cases(
 
 def fit_intensity(storing: Preprocessing, training: Sequence[PreparedCase], cache: Cache) -> Preprocessing:
     """Fit CT intensities to the labelled voxels of the training cases: 0.5 to 99.5 %, mean, spread."""
-    if storing.intensity.scheme != "hounsfield":
+    channels = _channels(storing.intensity)
+    if all(one.scheme != "hounsfield" for one in channels):
         return storing
     values = []
     for case in training:
         image, points = cache.open(case.key, "image")[:], cache.open(case.key, "points")[:]
-        values.append(image[0][tuple(points[:, 1:].T)])
-    found = np.concatenate(values).astype(np.float32)
-    if found.size == 0:
-        return storing.model_copy(update={"intensity": HOUNSFIELD.model_copy(update={"std": 1024.0})})
-    low, high = (float(v) for v in np.percentile(found, (0.5, 99.5)))
-    fitted = Intensity(
-        scheme="hounsfield", low=low, high=high, mean=float(found.mean()), std=max(float(found.std()), 1.0)
-    )
-    return storing.model_copy(update={"intensity": fitted})
+        values.append(image[(slice(None), *points[:, 1:].T)])
+    found = np.concatenate(values, axis=1).astype(np.float32)
+    fitted = [
+        _fitted(own) if one.scheme == "hounsfield" else one
+        for one, own in zip(channels, found, strict=isinstance(storing.intensity, Intensities))
+    ]
+    return storing.model_copy(update={"intensity": _joined(fitted)})
 
 
-def _first_readable(cases: Sequence[Case]) -> Image:
+def _fitted(values: NDArray[np.float32]) -> Intensity:
+    if values.size == 0:
+        return HOUNSFIELD.model_copy(update={"std": 1024.0})
+    low, high = (float(v) for v in np.percentile(values, (0.5, 99.5)))
+    mean, std = float(values.mean()), max(float(values.std()), 1.0)
+    return Intensity(scheme="hounsfield", low=low, high=high, mean=mean, std=std)
+
+
+def _channels(intensity: Scaling) -> tuple[Intensity, ...]:
+    return intensity.channels if isinstance(intensity, Intensities) else (intensity,)
+
+
+def _joined(channels: Sequence[Intensity]) -> Scaling:
+    return channels[0] if len(channels) == 1 else Intensities(channels=tuple(channels))
+
+
+def _first_readable(cases: Sequence[Case]) -> list[Image]:
     for case in cases:
         try:
-            return read(case.image)
+            return [read(path) for path in case.images]
         except InputError:
             continue  # `prepare_cases` names it
     raise InputError(f"none of the {len(cases)} images can be read, first {cases[0].image}")
 
 
-def _storing(image: Image, config: FinetuneConfig) -> Preprocessing:
-    """How the cache stores cases that are like `image`."""
-    if image.geometry.ndim == 2:
+def _storing(images: Sequence[Image], names: Sequence[str], config: FinetuneConfig) -> Preprocessing:
+    """How the cache stores cases that are like that of `images`, whose channels have these names."""
+    files, channels = len(images), sum(image.channels for image in images)
+    if images[0].geometry.ndim == 2:
         height, width = known(config.patch)[:2]
-        return Preprocessing(size=(height, width), intensity=BY_PERCENTILE, channels=3)
-    intensity = HOUNSFIELD if is_ct(image) else BY_PERCENTILE
-    return Preprocessing(spacing=known(config.spacing), intensity=intensity, channels=image.channels)
+        channels = 3 if files == 1 else channels
+        return Preprocessing(size=(height, width), intensity=BY_PERCENTILE, channels=channels, files=files)
+    if files == 1:  # the channels of one file are of one kind
+        intensity: Scaling = HOUNSFIELD if is_ct(images[0]) else BY_PERCENTILE
+    else:
+        named = [*names, *[""] * files][:files]
+        kinds = [
+            HOUNSFIELD if name.upper() == "CT" or is_ct(image) else BY_PERCENTILE
+            for name, image in zip(named, images, strict=True)
+            for _ in range(image.channels)
+        ]
+        intensity = _joined(kinds) if HOUNSFIELD in kinds else BY_PERCENTILE
+    spacing = known(config.spacing)
+    return Preprocessing(spacing=spacing, intensity=intensity, channels=channels, files=files)
 
 
-def _files(case: Case) -> tuple[Path, ...]:
-    return (case.image, case.label) if case.label else (case.image,)
-
-
-def _prepare(case: Case, storing: Preprocessing, labels: dict[int, str]) -> Arrays:
-    image = read(case.image)
-    assert case.label is not None
-    label = read(case.label)
-    difference = image.geometry.difference(label.geometry)
-    if difference and not (image.geometry.ndim == 2 and image.geometry.shape == label.geometry.shape):
-        raise InputError(f"{case.label} does not lie on its image {case.image.name}: {difference}")
-    unknown = sorted(mask_values(label) - set(labels))
-    if unknown:
-        raise InputError(f"{case.label} holds the values {unknown[:5]}, which the data set does not name")
+def _prepare(case: Case, storing: Preprocessing, dataset: Dataset) -> Arrays:
+    image, mask = read_image(case.images), read_mask(case, dataset)
+    difference = mismatch(image.geometry, mask.geometry)
+    if difference:
+        raise InputError(f"{case.masks[0]} does not lie on its image {case.image.name}: {difference}")
     array = storing.prepare(image)
-    classes = storing.prepare_labels(label, list(labels))
-    stored = array.astype(np.int16 if storing.intensity.scheme == "hounsfield" else np.float16)
-    return {"image": stored, "label": classes, "points": class_points(classes, len(labels))}
+    classes = storing.prepare_labels(mask, [0, 1] if dataset.overlapping else list(dataset.labels))
+    whole = all(one.scheme == "hounsfield" for one in _channels(storing.intensity))
+    stored = array.astype(np.int16 if whole else np.float16)  # half of a Hounsfield unit is lost from 1024 on
+    return {"image": stored, "label": classes, "points": class_points(classes, len(dataset.labels))}

@@ -11,7 +11,7 @@ import torch
 
 from unimiss.data.cache import Cache
 from unimiss.data.cases import Case, fold_of, is_held_out
-from unimiss.data.datasets import find_label_values, read_dataset
+from unimiss.data.datasets import open_dataset
 from unimiss.devices import refuse_uneven, versions
 from unimiss.errors import InputError
 from unimiss.finetuning.config import FinetuneConfig
@@ -75,8 +75,33 @@ def _finetune(config: FinetuneConfig, writer: RunWriter, fabric: Fabric) -> bool
     source = checkpoint.load(config.init) if fresh and config.init else None
     if source is not None:
         config = config.model_copy(update={"network": source.description.network})
-    dataset = read_dataset(config.dataset)
-    labels = dataset.labels or find_label_values(dataset.cases)
+
+    said = ""
+
+    def checking(share: float) -> None:
+        nonlocal said
+        writer.refuse_to_go_on()
+        stage = f"checking the data set, {share:.0%}"
+        if stage != said:  # it is quick: one event for each case would fill the file
+            writer.progress(0.0, stage=stage)
+        said = stage
+
+    dataset = open_dataset(
+        config.dataset,
+        labels=config.labels,
+        ignore=config.ignore,
+        accept=config.accept,
+        report=checking,
+        warn=writer.warn,
+    )
+    labels = dataset.labels
+    if dataset.kind != config.task:
+        raise InputError(f"{config.dataset} is a data set for {dataset.kind}, and the task is {config.task}")
+    if dataset.overlapping:
+        names = ", ".join(name for value, name in labels.items() if value)
+        raise InputError(
+            f"{config.dataset}: {names} may overlap, and overlapping classes cannot be trained yet"
+        )
     if len(labels) < 2:
         raise InputError(f"{config.dataset}: the masks hold no class besides the background")
     splits = _saved_splits(writer, dataset.cases) or split_cases(dataset.cases, config)
@@ -91,7 +116,7 @@ def _finetune(config: FinetuneConfig, writer: RunWriter, fabric: Fabric) -> bool
         writer.progress(0.0, stage=f"preparing cases, {share:.0%}")
 
     with fabric.rank_zero_first():
-        prepared, storing = prepare_cases(used, config, labels, cache, report, writer.warn)
+        prepared, storing = prepare_cases(used, config, dataset, cache, report, writer.warn)
     training = [item for item in prepared if item.case in set(splits["training"])]
     validation = [item for item in prepared if item.case in set(splits["validation"])]
     if not training or not validation:
@@ -131,15 +156,21 @@ def _rereads_coarsest(config: FinetuneConfig, writer: RunWriter) -> bool:
 
 
 def split_cases(cases: Sequence[Case], config: FinetuneConfig) -> Splits:
-    """Split by patient: the held-out test, the validation fold, the rest for training."""
+    """Split by patient: the held-out test, the validation fold, the rest for training.
+
+    Splits and folds that the data set names are kept; a patient is in one of each.
+    """
     patients = sorted({case.patient for case in cases})
-    holdout = config.holdout if len(patients) >= _FEWEST_TO_HOLD_OUT else 0
-    test = {patient for patient in patients if is_held_out(patient, holdout)}
+    named = {case.patient: case.split for case in cases if case.split}
+    holdout = config.holdout if len(patients) >= _FEWEST_TO_HOLD_OUT and not named else 0
+    test = {p for p in patients if is_held_out(p, holdout) or named.get(p) == "test"}
     others = [patient for patient in patients if patient not in test]
     if len(others) < 2:
         raise InputError(f"{config.dataset} has cases of {len(patients)} patients; at least 2 are needed")
-    folds = fold_of(others, min(config.folds, len(others)))
-    validation = {patient for patient in others if folds[patient] == config.fold}
+    folds = {case.patient: case.fold for case in cases if case.fold is not None}
+    folds = folds or fold_of(others, min(config.folds, len(others)))
+    validation = {patient for patient in others if named.get(patient) == "validation"}
+    validation = validation or {patient for patient in others if folds.get(patient) == config.fold}
     if not validation:
         raise InputError(f"fold {config.fold} is empty: there are only {len(others)} patients")
     rest = sorted(set(others) - validation, key=lambda p: zlib.crc32(f"{config.seed}:{p}".encode()))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from unimiss.data.cache import Cache
-from unimiss.data.preprocessing import Intensity
+from unimiss.data.preprocessing import Scaling
 from unimiss.finetuning.prepare import PreparedCase
 from unimiss.inference.windows import window_scores
 
@@ -17,7 +17,7 @@ def validate(
     network: torch.nn.Module,
     cases: Sequence[PreparedCase],
     cache: Cache,
-    intensity: Intensity,
+    intensity: Scaling,
     labels: dict[int, str],
     patch: tuple[int, ...],
     device: torch.device,

@@ -1,0 +1,119 @@
+"""A folder of images beside a folder of masks with the same names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from unimiss.data.cases import Case, Split, find_images, group_channels, stem
+from unimiss.data.datasets.dataset import Dataset
+from unimiss.data.datasets.layout import masked, split_of, visible
+from unimiss.data.datasets.problems import Problem
+from unimiss.io import is_dicom, suffix_of
+
+IMAGE_FOLDERS = ("imagesTr", "images", "image", "img")
+MASK_FOLDERS = ("labelsTr", "masks", "labels", "label", "mask")
+Names = dict[str, Path]
+_ENDINGS = ("_mask", "_seg", "_label", "_segmentation")
+
+
+def read_folders(folder: Path) -> Dataset | None:
+    """Read images beside masks, at once or in folders of splits; None where there are none.
+
+    A mask has the name of its image, perhaps followed by ``_mask``, ``_seg`` or ``_label``, in the same
+    sub-folder; an image of DICOM may be a folder of that name. Masks in sub-folders of structures
+    (``masks/heart/a.png``, ``masks/lungs/a.png``) make classes that may overlap.
+    """
+    places: list[tuple[Path, Split | None]] = [(folder, None)]
+    places += [(path, split) for path in visible(folder) if path.is_dir() and (split := split_of(path.name))]
+    cases: list[Case] = []
+    problems: list[Problem] = []
+    structures: list[str] = []
+    found = False
+    for place, split in places:
+        images, masks = first_of(place, IMAGE_FOLDERS), first_of(place, MASK_FOLDERS)
+        if images is None or masks is None:
+            continue
+        found = True
+        structures = _structures(images, masks)
+        more, wrong = _match(images, masks, structures, split)
+        cases += more
+        problems += wrong
+    return masked(folder.resolve().name, cases, problems, structures) if found else None
+
+
+def masks_by_name(folder: Path) -> Names:
+    """Masks below a folder by path without suffix; ``label0001`` in the folder ``label`` is ``0001`` too."""
+    files = [path for path in sorted(folder.rglob("*")) if suffix_of(path) and not path.name.startswith(".")]
+    by_name = {path.name.removeprefix(folder.name).removesuffix(suffix_of(path)): path for path in files}
+    return by_name | {_key(path, folder): path for path in files}
+
+
+def pairs(
+    files: Sequence[Path], images: Path, masks: Sequence[Names]
+) -> Iterator[tuple[dict[int, Path], tuple[Path, ...]]]:
+    """Cases of a folder: their files by channel, and the masks of their name, one of each group that has it.
+
+    Only files without a mask of their own are channels of one case: ``frame_0001.png`` may be a case.
+    """
+    own = {file: _masks_of(file, images, masks) for file in files}
+    alone = [({0: file}, found) for file, found in own.items() if found]
+    rest = group_channels(file for file, found in own.items() if not found)
+    joined = [(by_channel, _masks_of(case, images, masks)) for case, by_channel in rest.items()]
+    yield from sorted(alone + joined, key=lambda pair: pair[0][min(pair[0])])
+
+
+def _masks_of(path: Path, images: Path, masks: Sequence[Names]) -> tuple[Path, ...]:
+    names = _names(path, images)
+    found = [next((one[name] for name in names if name in one), None) for one in masks]
+    return tuple(mask for mask in found if mask is not None)
+
+
+def _names(path: Path, folder: Path) -> list[str]:
+    """Names that an image's mask may have: its path in the folder, its name, of DICOM its folder."""
+    if path.exists() and is_dicom(path):
+        inside = path.relative_to(folder).parent.as_posix()
+        return [stem(path), *([inside] if inside != "." else []), _key(path, folder)]
+    name = path.name.removesuffix(suffix_of(path))
+    plain = [_key(path, folder), name, name.removeprefix(folder.name)]
+    return [name + ending for ending in ("", *_ENDINGS) for name in plain if name]
+
+
+def _key(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).with_name(path.name[: len(path.name) - len(suffix_of(path))]).as_posix()
+
+
+def first_of(folder: Path, names: Sequence[str]) -> Path | None:
+    """Return the first folder of these names in a folder, if there is one."""
+    return next((folder / name for name in names if (folder / name).is_dir()), None)
+
+
+def _structures(images: Path, masks: Path) -> list[str]:
+    """Sub-folders of masks, where they do not mirror those of the images."""
+    inside = [path.name for path in visible(masks) if path.is_dir()]
+    return [] if any((images / name).is_dir() or split_of(name) for name in inside) else inside
+
+
+def _match(
+    images: Path, masks: Path, structures: Sequence[str], split: Split | None
+) -> tuple[list[Case], list[Problem]]:
+    by_name = [masks_by_name(masks / name) for name in structures] or [masks_by_name(masks)]
+    cases, problems = [], []
+    used: set[Path] = set()
+    for by_channel, present in pairs(find_images([images]), images, by_name):
+        files = tuple(file for _, file in sorted(by_channel.items()))
+        used.update(present)
+        if not present:
+            problems.append(Problem("unlabelled", f"{files[0]} has no mask in {masks}"))
+        elif len(present) < len(by_name):
+            text = f"{files[0]} has masks of {len(present)} of the {len(by_name)} structures in {masks}"
+            problems.append(Problem("entries", text))
+        elif sorted(by_channel) != list(range(len(files))):
+            text = f"{files[0]} and the files beside it are channels {sorted(by_channel)}; one is missing"
+            problems.append(Problem("entries", text))
+        else:
+            inside = files[0].relative_to(images).parts[:-1]
+            own = next((found for part in inside if (found := split_of(part))), split)
+            cases.append(Case(files, present, split=own))
+    lonely = {mask for one in by_name for mask in one.values()} - used
+    return cases, problems + [Problem("unlabelled", f"{mask} has no image") for mask in sorted(lonely)]

@@ -1,0 +1,163 @@
+"""What the readers of all layouts share: files, folders and words of a data set."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from unimiss.data.cases import Case, Split, stem
+from unimiss.data.datasets.dataset import Dataset, Kind
+from unimiss.data.datasets.labels import class_labels, used_classes
+from unimiss.data.datasets.problems import Problem
+from unimiss.io import suffix_of
+
+_SPLITS: dict[str, Split] = {
+    **dict.fromkeys(("train", "training", "tr"), "training"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing", "ts"), "test"),
+}
+
+
+def split_of(text: str) -> Split | None:
+    """Which split a name speaks of (``train.txt``, ``ISIC2018_Task3_Test_Input``), if any."""
+    words = re.split(r"[^a-z]+", text.lower())
+    return next((_SPLITS[word] for word in words if word in _SPLITS), None)
+
+
+def visible(folder: Path) -> list[Path]:
+    """Files and folders in a folder, sorted, without hidden ones."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+class Finder:
+    """Files that a table or a list names: by their path, or by their name anywhere below a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the table.
+    root : Path
+        Folder of the data set.
+    """
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self._folder, self._root = folder, root
+        self._by_name: dict[str, Path] | None = None
+
+    def find(self, text: str) -> Path:
+        """Path of a file; where there is none of that name, the path where it should be."""
+        path = self._folder / text
+        if path.exists():
+            return path
+        if self._by_name is None:
+            files = [(file, suffix_of(file)) for file in sorted(self._root.rglob("*"), reverse=True)]
+            self._by_name = {
+                key: file
+                for file, suffix in files
+                if suffix
+                for key in (file.name.removesuffix(file.name[-len(suffix) :]), file.name)
+            }
+        return self._by_name.get(Path(text).name, path)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a table or a list says of a case; empty texts stand for what it does not say.
+
+    Attributes
+    ----------
+    images : str
+        Path, or paths joined by ``|``.
+    label : str
+        Path of a mask or name of a class, or several joined by ``|``.
+    patient, split, fold : str
+        As they are written; a file's name may say the split of all its rows.
+    place : str
+        File and line.
+    """
+
+    images: str
+    label: str
+    place: str
+    patient: str = ""
+    split: str = ""
+    fold: str = ""
+
+
+def parts_of(text: str) -> list[str]:
+    """Return the texts that are joined by ``|``."""
+    return [part.strip() for part in text.split("|") if part.strip()]
+
+
+def dataset_of_rows(name: str, rows: Sequence[Row], finder: Finder) -> Dataset:
+    """Turn the rows of tables and lists into cases; rows that make none are problems of the data set."""
+    labels = [parts_of(row.label) for row in rows]
+    is_masks = any(bool(suffix_of(part)) for parts in labels for part in parts)
+    several = not is_masks and any(len(parts) > 1 for parts in labels)
+    cases, problems = [], []
+    for row, parts in zip(rows, labels, strict=True):
+        wrong = _wrong(row, parts, is_masks=is_masks, several=several)
+        if wrong is not None:
+            problems.append(wrong)
+            continue
+        images = tuple(finder.find(part) for part in parts_of(row.images))
+        masks = tuple(finder.find(part) for part in parts) if is_masks else ()
+        classes = () if is_masks else tuple(dict.fromkeys(parts))
+        fold = int(row.fold) if row.fold else None
+        cases.append(Case(images, masks, classes, row.patient, split_of(row.split), fold))
+    cases = list(dict.fromkeys(cases))  # a row that is there twice says nothing new
+    if is_masks:
+        return masked(name, cases, problems)
+    return classified(name, cases, problems, overlapping=several)
+
+
+def _wrong(row: Row, parts: list[str], *, is_masks: bool, several: bool) -> Problem | None:
+    if not row.images:
+        return Problem("entries", f"{row.place} names no image")
+    if row.fold and not row.fold.isdigit():
+        return Problem("entries", f"{row.place}: a fold is a number from 0, found {row.fold!r}")
+    if row.split and split_of(row.split) is None:
+        text = f"{row.place}: a split is training, validation or test, found {row.split!r}"
+        return Problem("entries", text)
+    if not parts and not several:
+        return Problem("unlabelled", f"{row.place}: {row.images} has no label")
+    if is_masks and not all(suffix_of(part) for part in parts):
+        return Problem("entries", f"{row.place} has a class ({row.label}) where other rows have masks")
+    return None
+
+
+def classified(
+    name: str, cases: Sequence[Case], problems: Sequence[Problem], *, overlapping: bool
+) -> Dataset:
+    """Make a data set of cases with classes."""
+    kind: Kind = "classification"
+    labels = class_labels(used_classes(cases))
+    return Dataset(name, kind, tuple(cases), labels, overlapping, problems=tuple(problems))
+
+
+def masked(
+    name: str, cases: Sequence[Case], problems: Sequence[Problem], structures: Sequence[str] = ()
+) -> Dataset:
+    """Make a data set of cases with masks: of one label image, or of one file for each structure."""
+    kind: Kind = "segmentation"
+    count = max((len(case.masks) for case in cases), default=1)
+    names = list(structures) or (_structures(cases, count) if count > 1 else [])
+    labels = {0: "background", **dict(enumerate(names, start=1))} if names else {}
+    values = {1: tuple(range(1, 256))} if len(names) == 1 else {}  # the only structure, whatever its value
+    return Dataset(name, kind, tuple(cases), labels, len(names) > 1, values=values, problems=tuple(problems))
+
+
+def _structures(cases: Sequence[Case], count: int) -> list[str]:
+    """Name the structures of mask files by their folders or the ends of their names, else by numbers."""
+    complete = [case for case in cases if len(case.masks) == count]
+    names = []
+    for place in range(count):
+        folders = {case.masks[place].parent.name for case in complete}
+        ends = {stem(case.masks[place]).removeprefix(case.name).strip("_-. ") for case in complete}
+        found = next(
+            (group for group in (folders, ends) if len(group) == 1 and group != {""}), {str(place + 1)}
+        )
+        names.append(found.pop())
+    return names if len(set(names)) == count else [str(place + 1) for place in range(count)]

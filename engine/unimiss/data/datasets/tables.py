@@ -1,0 +1,173 @@
+"""Tables (``image,label[,patient,split,fold]``) and text lists (``path label``) of cases."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from unimiss.data.cases import Split
+from unimiss.data.datasets.dataset import Dataset
+from unimiss.data.datasets.layout import Finder, Row, dataset_of_rows, split_of, visible
+from unimiss.errors import InputError
+from unimiss.io import suffix_of
+
+TABLES = (".csv", ".tsv")
+LISTS = (".txt", ".lst")
+_NAMES = {  # of a column -> other names of it, among them those of NIH ChestX-ray
+    "image": ("image", "images", "image index", "image_id", "filename", "file", "path"),
+    "label": ("label", "labels", "mask", "class", "diagnosis", "finding labels"),
+    "patient": ("patient", "patient_id", "patient id", "subject"),
+    "split": ("split", "subset"),
+    "fold": ("fold",),
+}
+_INDICATORS = {"", "0", "1", "0.0", "1.0"}
+
+
+def read_tables(folder: Path) -> Dataset | None:
+    """Read the tables, else the lists, in a folder or one below it; None where there are none.
+
+    Several are told apart by the splits that they are named after (``train.csv``, ``test.csv``).
+
+    Raises
+    ------
+    InputError
+        There are several, and not each is named after a split.
+    """
+    inside = visible(folder)
+    files = [*inside, *(file for path in inside if path.is_dir() for file in visible(path))]
+    for suffixes, is_one in ((TABLES, _is_table), (LISTS, _is_list)):
+        found = [
+            file for file in files if file.suffix.lower() in suffixes and file.is_file() and is_one(file)
+        ]
+        if len(found) > 1 and not all(split_of(file.stem) for file in found):
+            names = ", ".join(file.name for file in found)
+            raise InputError(
+                f"{folder} holds the tables {names}; name the one to be used instead of the folder"
+            )
+        if found:
+            return read_table(found, folder)
+    return None
+
+
+def read_table(files: Sequence[Path], root: Path) -> Dataset:
+    """Read tables and lists whose paths are relative to them, or names of files anywhere below `root`.
+
+    A table has a column ``image`` and a column ``label``, or a column of 0 and 1 for each class. A label is
+    the path of a mask or the name of a class; ``|`` joins several, and the images of a case's modalities.
+
+    Raises
+    ------
+    InputError
+        A file is no text, or a table lacks a column.
+    """
+    rows: list[Row] = []
+    for file in files:
+        split = split_of(file.stem) if len(files) > 1 else None
+        rows += _listed(file, split) if file.suffix.lower() in LISTS else _tabled(file, split)
+    if not rows:
+        raise InputError(f"{files[0]} names no case")
+    name = root.resolve().name if root.is_dir() else root.stem
+    return dataset_of_rows(
+        name, rows, Finder(files[0].resolve().parent, root if root.is_dir() else root.parent)
+    )
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} is not a text file") from error
+
+
+def _is_table(file: Path) -> bool:
+    try:
+        return _Table(file).is_complete
+    except InputError:
+        return False
+
+
+def _is_list(file: Path) -> bool:
+    try:
+        first = next((line for line in _lines(file) if line.strip() and not line.startswith("#")), "")
+    except InputError:
+        return False
+    path, label = _cut(first)
+    return bool(suffix_of(path) and label)
+
+
+class _Table:
+    """Cells of a file, its columns by their names here, and the columns of 0 and 1 by their classes."""
+
+    def __init__(self, file: Path) -> None:
+        lines = _lines(file)
+        delimiter = max(",;\t", key=(lines or [""])[0].count)
+        try:
+            cells = list(csv.reader(lines, delimiter=delimiter))
+        except csv.Error as error:
+            raise InputError(f"{file} is no table: {error}") from error
+        self.header = [name.strip() for name in cells[0]] if cells else []
+        self.rows = {n: row for n, row in enumerate(cells[1:], start=2) if any(cell.strip() for cell in row)}
+        written = [name.lower() for name in self.header]
+        self.columns = {
+            column: next(written.index(name) for name in names if name in written)
+            for column, names in _NAMES.items()
+            if set(names) & set(written)
+        }
+        self.classes = {} if "label" in self.columns else self._indicators()
+
+    @property
+    def is_complete(self) -> bool:
+        return "image" in self.columns and ("label" in self.columns or len(self.classes) > 1)
+
+    def _indicators(self) -> dict[str, int]:
+        places = set(range(len(self.header))) - set(self.columns.values())
+        if any(len(row) != len(self.header) for row in self.rows.values()):
+            return {}
+        return {
+            self.header[place]: place
+            for place in sorted(places)
+            if all(row[place].strip() in _INDICATORS for row in self.rows.values())
+        }
+
+
+def _tabled(file: Path, split: Split | None) -> list[Row]:
+    table = _Table(file)
+    if not table.is_complete:
+        raise InputError(
+            f"{file} needs a header with the columns image and label (or one of 0 and 1 for each class), "
+            f"found {', '.join(table.header) or 'nothing'}"
+        )
+    rows = []
+    for number, cells in table.rows.items():
+        texts = {name: cells[place].strip() for name, place in table.columns.items() if place < len(cells)}
+        if table.classes:
+            texts["label"] = "|".join(
+                name for name, place in table.classes.items() if float(cells[place] or 0)
+            )
+        rows.append(
+            Row(
+                texts.get("image", ""),
+                texts.get("label", ""),
+                f"{file}, line {number}",
+                texts.get("patient", ""),
+                texts.get("split", "") or split or "",
+                texts.get("fold", ""),
+            )
+        )
+    return rows
+
+
+def _listed(file: Path, split: Split | None) -> list[Row]:
+    rows = []
+    for number, line in enumerate(_lines(file), start=1):
+        if line.strip() and not line.startswith("#"):
+            path, label = _cut(line)
+            rows.append(Row(path, label, f"{file}, line {number}", split=split or ""))
+    return rows
+
+
+def _cut(line: str) -> tuple[str, str]:
+    """Path and label of a line: apart by a tab, else by the last space."""
+    path, _, label = line.strip().partition("\t") if "\t" in line else line.strip().rpartition(" ")
+    return (path.strip(), label.strip()) if path else (label.strip(), "")

@@ -1,0 +1,297 @@
+"""Every layout of a data set becomes the same value: cases, labels, splits, patients."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import unimiss as engine
+from unimiss.data.datasets import inspect_dataset, read_dataset, read_mask
+from unimiss.errors import InputError
+
+LABELS = {"background": 0, "liver": 1, "tumour": 2}
+
+
+def touch(folder: Path, *names: str) -> Path:
+    """Empty files: reading a data set opens no image."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def describe(folder: Path, **entries: object) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "dataset.json").write_text(json.dumps(entries))
+    return folder
+
+
+def text(folder: Path, name: str, *lines: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("\n".join(lines) + "\n")
+    return folder / name
+
+
+def shown(dataset, root):
+    """Images and masks of the cases, relative to the root."""
+    return [
+        tuple(path.relative_to(root).as_posix() for path in (*case.images, *case.masks))
+        for case in dataset.cases
+    ]
+
+
+def picture(path: Path, values: np.ndarray) -> None:
+    array = values.astype(np.uint8)[None]
+    engine.write(engine.Image(array, engine.Geometry.from_spacing(array.shape[1:], units="pixel")), path)
+
+
+def test_a_decathlon_folder_lists_its_cases_and_names_its_modality(tmp_path):
+    touch(tmp_path, "imagesTr/a.nii.gz", "imagesTr/b.nii.gz", "labelsTr/a.nii.gz", "labelsTr/b.nii.gz")
+    listed = [{"image": f"./imagesTr/{n}.nii.gz", "label": f"./labelsTr/{n}.nii.gz"} for n in "ab"]
+    labels = {"0": "background", "1": "liver"}
+    describe(tmp_path, labels=labels, modality={"0": "CT"}, training=listed)
+    dataset = read_dataset(tmp_path)
+    assert (dataset.kind, dataset.overlapping, dataset.channels) == ("segmentation", False, ("CT",))
+    assert dataset.labels == {0: "background", 1: "liver"}
+    assert shown(dataset, tmp_path) == [(f"imagesTr/{n}.nii.gz", f"labelsTr/{n}.nii.gz") for n in "ab"]
+
+
+def test_an_nnunet_folder_has_a_file_for_each_modality_of_a_case(tmp_path):
+    files = [f"imagesTr/{case}_{channel:04d}.nii.gz" for case in "ab" for channel in (0, 1)]
+    touch(tmp_path, *files, "labelsTr/a.nii.gz", "labelsTr/b.nii.gz")
+    describe(tmp_path, labels=LABELS, channel_names={"0": "CT", "1": "PET"}, file_ending=".nii.gz")
+    dataset = read_dataset(tmp_path)
+    assert dataset.channels == ("CT", "PET")
+    assert shown(dataset, tmp_path)[0] == (*files[:2], "labelsTr/a.nii.gz")
+    assert [case.name for case in dataset.cases] == ["a", "b"]
+    assert [case.patient for case in dataset.cases] == ["a", "b"]
+
+
+def test_nnunet_may_say_where_the_files_of_its_cases_are(tmp_path):
+    touch(tmp_path, "x/t1.nii.gz", "x/t2.nii.gz", "x/seg.nii.gz")
+    cases = {"x": {"images": ["x/t1.nii.gz", "x/t2.nii.gz"], "label": "x/seg.nii.gz"}}
+    describe(tmp_path, labels=LABELS, channel_names={"0": "T1", "1": "T2"}, dataset=cases)
+    assert shown(read_dataset(tmp_path), tmp_path) == [("x/t1.nii.gz", "x/t2.nii.gz", "x/seg.nii.gz")]
+
+
+def test_a_case_without_one_of_its_modalities_is_named(tmp_path):
+    touch(tmp_path, "imagesTr/a_0000.nii.gz", "imagesTr/a_0001.nii.gz", "imagesTr/b_0000.nii.gz")
+    touch(tmp_path, "labelsTr/a.nii.gz", "labelsTr/b.nii.gz")
+    describe(tmp_path, labels=LABELS, channel_names={"0": "CT", "1": "PET"})
+    dataset = read_dataset(tmp_path)
+    assert len(dataset.cases) == 1
+    assert "b_0000.nii.gz" in dataset.problems[0].text
+
+
+def test_regions_of_nnunet_are_classes_that_overlap(tmp_path):
+    touch(tmp_path, "imagesTr/a_0000.png")
+    picture(tmp_path / "labelsTr" / "a.png", np.array([[0, 1], [2, 0]]))
+    describe(tmp_path, labels={"background": 0, "whole": [1, 2], "core": 2}, regions_class_order=[1, 2])
+    dataset = read_dataset(tmp_path)
+    assert dataset.overlapping
+    assert dataset.labels == {0: "background", 1: "whole", 2: "core"}
+    mask = read_mask(dataset.cases[0], dataset).array
+    np.testing.assert_array_equal(mask, [[[0, 1], [1, 0]], [[0, 0], [1, 0]]])
+
+
+def test_regions_that_share_no_value_exclude_each_other(tmp_path):
+    touch(tmp_path, "imagesTr/a_0000.png")
+    picture(tmp_path / "labelsTr" / "a.png", np.array([[0, 1], [2, 3]]))
+    describe(tmp_path, labels={"background": 0, "organ": [1, 2], "vessel": 3})
+    dataset = read_dataset(tmp_path)
+    assert not dataset.overlapping
+    assert dataset.labels == {0: "background", 1: "organ", 3: "vessel"}
+    np.testing.assert_array_equal(read_mask(dataset.cases[0], dataset).array, [[[0, 1], [1, 3]]])
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [("imagesTr", "labelsTr"), ("images", "masks"), ("img", "label"), ("images", "labels")],
+)
+def test_images_beside_masks_are_matched_by_name(tmp_path, images, masks):
+    touch(tmp_path, f"{images}/a.nii.gz", f"{images}/b.nii.gz", f"{masks}/a.nii.gz", f"{masks}/c.nii.gz")
+    dataset = read_dataset(tmp_path)
+    assert shown(dataset, tmp_path) == [(f"{images}/a.nii.gz", f"{masks}/a.nii.gz")]
+    said = " ".join(problem.text for problem in dataset.problems)
+    assert "b.nii.gz has no mask" in said
+    assert "c.nii.gz has no image" in said
+
+
+def test_names_may_end_in_mask_or_begin_with_their_folder(tmp_path):
+    touch(tmp_path / "x", "images/a.png", "masks/a_mask.png", "images/b.png", "masks/b_seg.png")
+    assert len(read_dataset(tmp_path / "x").cases) == 2
+    touch(tmp_path / "bcv", "img/img0001.nii.gz", "img/img0002.nii.gz", "label/label0002.nii.gz")
+    assert shown(read_dataset(tmp_path / "bcv"), tmp_path / "bcv") == [
+        ("img/img0002.nii.gz", "label/label0002.nii.gz")
+    ]
+
+
+def test_numbered_frames_with_masks_of_their_own_are_no_modalities(tmp_path):
+    names = [f"frame_{n:04d}.png" for n in range(3)]
+    touch(tmp_path, *(f"images/{n}" for n in names), *(f"masks/{n}" for n in names))
+    assert [len(case.images) for case in read_dataset(tmp_path).cases] == [1, 1, 1]
+
+
+def test_folders_of_splits_say_who_validates(tmp_path):
+    touch(tmp_path / "a", "train/images/x.png", "train/masks/x.png", "val/images/y.png", "val/masks/y.png")
+    touch(tmp_path / "b", "images/train/x.png", "masks/train/x.png", "images/val/y.png", "masks/val/y.png")
+    for name in "ab":
+        assert [case.split for case in read_dataset(tmp_path / name).cases] == ["training", "validation"]
+
+
+def test_a_folder_of_masks_for_each_structure_makes_classes_that_overlap(tmp_path):
+    whole = np.zeros((4, 4))
+    whole[1:3] = 255
+    part = np.zeros((4, 4))
+    part[1, 1:3] = 255
+    for structure, mask in (("heart", part), ("lungs", whole)):
+        picture(tmp_path / "masks" / structure / "JPCLN001.png", mask)
+    touch(tmp_path, "images/JPCLN001.png")
+    dataset = read_dataset(tmp_path)
+    assert dataset.overlapping
+    assert dataset.labels == {0: "background", 1: "heart", 2: "lungs"}
+    mask = read_mask(dataset.cases[0], dataset)
+    np.testing.assert_array_equal(mask.array, np.stack([part, whole]) > 0)
+
+
+def test_one_structure_is_one_class_whatever_its_value(tmp_path):
+    picture(tmp_path / "masks" / "lungs" / "a.png", np.array([[0, 255]]))
+    touch(tmp_path, "images/a.png")
+    dataset = read_dataset(tmp_path)
+    assert not dataset.overlapping
+    np.testing.assert_array_equal(read_mask(dataset.cases[0], dataset).array, [[[0, 1]]])
+
+
+def test_a_table_names_classes_patients_splits_and_folds(tmp_path):
+    touch(tmp_path, "x/a.png", "x/b.png", "x/c.png")
+    lines = ["image,label,patient,split,fold", "x/a.png,covid,p1,train,0", "x/b.png,normal,p2,val,1"]
+    dataset = read_dataset(text(tmp_path, "cases.csv", *lines, "x/c.png,covid,p3,test,"))
+    assert (dataset.kind, dataset.overlapping) == ("classification", False)
+    assert dataset.labels == {0: "covid", 1: "normal"}
+    assert [case.classes for case in dataset.cases] == [("covid",), ("normal",), ("covid",)]
+    assert [case.patient for case in dataset.cases] == ["p1", "p2", "p3"]
+    assert [case.split for case in dataset.cases] == ["training", "validation", "test"]
+    assert [case.fold for case in dataset.cases] == [0, 1, None]
+    assert read_dataset(tmp_path) == replace(dataset, name=tmp_path.name)
+
+
+def test_several_classes_in_a_cell_make_a_multi_label_data_set(tmp_path):
+    touch(tmp_path, "images/00000001_000.png", "images/00000001_001.png", "images/00000002_000.png")
+    lines = [
+        "Image Index;Finding Labels",
+        "00000001_000.png;Effusion|Mass",
+        "00000001_001.png;",
+        "00000002_000.png;Mass",
+    ]
+    dataset = read_dataset(text(tmp_path, "Data_Entry.csv", *lines).parent)
+    assert dataset.overlapping
+    assert [case.classes for case in dataset.cases] == [("Effusion", "Mass"), (), ("Mass",)]
+    assert [case.patient for case in dataset.cases] == ["00000001", "00000001", "00000002"]
+    assert dataset.cases[0].image == tmp_path / "images" / "00000001_000.png"
+
+
+def test_a_column_for_each_class_and_names_without_suffix_are_read(tmp_path):
+    touch(tmp_path, "Training_Input/ISIC_1.jpg", "Training_Input/ISIC_2.jpg")
+    lines = ["image,MEL,NV", "ISIC_1,1.0,0.0", "ISIC_2,0.0,1.0"]
+    text(tmp_path / "Training_GroundTruth", "Training_GroundTruth.csv", *lines)
+    dataset = read_dataset(tmp_path)
+    assert not dataset.overlapping
+    assert {case.image.name: case.classes for case in dataset.cases} == {
+        "ISIC_1.jpg": ("MEL",),
+        "ISIC_2.jpg": ("NV",),
+    }
+
+
+def test_a_table_may_name_masks_and_modalities(tmp_path):
+    touch(tmp_path, "ct.nii.gz", "pet.nii.gz", "seg.nii.gz")
+    dataset = read_dataset(text(tmp_path, "t.csv", "image,label", "ct.nii.gz|pet.nii.gz,seg.nii.gz"))
+    assert dataset.kind == "segmentation"
+    assert shown(dataset, tmp_path) == [("ct.nii.gz", "pet.nii.gz", "seg.nii.gz")]
+
+
+def test_several_masks_in_a_cell_overlap_and_are_named_by_their_folders(tmp_path):
+    touch(tmp_path, "a.png", "heart/a.png", "lungs/a.png")
+    dataset = read_dataset(text(tmp_path, "t.csv", "image,label", "a.png,heart/a.png|lungs/a.png"))
+    assert dataset.overlapping
+    assert dataset.labels == {0: "background", 1: "heart", 2: "lungs"}
+
+
+@pytest.mark.parametrize("between", [" ", "\t"])
+def test_a_list_of_paths_and_labels_is_read(tmp_path, between):
+    touch(tmp_path, "scans/my case.nii.gz", "scans/b.nii.gz")
+    (tmp_path / "train.txt").write_text(f"# path label\nscans/my case.nii.gz{between}1\n")
+    (tmp_path / "test.txt").write_text(f"scans/b.nii.gz{between}0\n")
+    dataset = read_dataset(tmp_path)
+    assert dataset.labels == {0: "0", 1: "1"}
+    found = {case.image.name: (case.classes, case.split) for case in dataset.cases}
+    assert found == {"b.nii.gz": (("0",), "test"), "my case.nii.gz": (("1",), "training")}
+
+
+def test_several_tables_need_the_names_of_splits(tmp_path):
+    for name in ("one.csv", "two.csv"):
+        text(tmp_path, name, "image,label", "a.png,x")
+    with pytest.raises(InputError, match=r"one\.csv, two\.csv"):
+        read_dataset(tmp_path)
+
+
+def test_a_folder_for_each_class_with_or_without_splits(tmp_path):
+    touch(tmp_path / "a", "normal/x.png", "covid/deep/y.png", "empty/readme.txt")
+    dataset = read_dataset(tmp_path / "a")
+    assert dataset.kind == "classification"
+    assert dataset.labels == {0: "covid", 1: "normal"}
+    touch(tmp_path / "b", "train/normal/x.png", "train/covid/y.png", "test/normal/z.png", "test/covid/w.png")
+    splits = [case.split for case in read_dataset(tmp_path / "b").cases]
+    assert sorted(map(str, splits)) == ["test", "test", "training", "training"]
+
+
+def test_numbered_classes_are_sorted_as_numbers(tmp_path):
+    touch(tmp_path, "10.png", "9.png", "2.png")
+    lines = [f"{n}.png {n}" for n in (10, 9, 2)]
+    assert list(read_dataset(text(tmp_path, "l.txt", *lines)).labels.values()) == ["2", "9", "10"]
+
+
+def test_channels_of_a_mask_are_classes_that_overlap(tmp_path):
+    geometry = engine.Geometry.from_spacing((4, 4, 4))
+    planes = np.zeros((2, 4, 4, 4), np.uint8)
+    planes[0, 1:], planes[1, 2] = 1, 1
+    engine.write(engine.Image(np.ones((1, 4, 4, 4), np.uint8), geometry), tmp_path / "images" / "a.nii.gz")
+    engine.write(engine.Image(planes, geometry), tmp_path / "masks" / "a.nii.gz")
+    dataset, problems = inspect_dataset(read_dataset(tmp_path))
+    assert not problems
+    assert dataset.overlapping
+    assert dataset.labels == {0: "background", 1: "1", 2: "2"}
+    np.testing.assert_array_equal(read_mask(dataset.cases[0], dataset).array, planes)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("t.csv", "picture,label\na.png,x\n", "header"),
+        ("t.csv", "", "header"),
+        ("t.csv", "image,label\n", "names no case"),
+        ("t.json", "[1]", "must hold an object"),
+        ("t.json", '{"channel_names": {"1": "CT"}, "labels": {"x": 1}}', "channel_names"),
+        ("t.json", '{"file_ending": ".xyz", "labels": {"x": 1}}', ".xyz"),
+        ("t.json", '{"labels": {"x": 1}}', "no imagesTr"),
+        ("t.pdf", "", "is no data set"),
+        ("t.txt", "no image", "none of their files exists"),
+        ("t.txt", "one", "has no label"),
+        ("t.csv", "image,label\nx.png,covid\n", "names 1 cases, and none of their files exists"),
+    ],
+)
+def test_what_cannot_be_understood_is_refused_in_a_sentence(tmp_path, name, content, said):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=said):
+        read_dataset(tmp_path / name)
+
+
+def test_binary_files_are_no_tables(tmp_path):
+    (tmp_path / "t.csv").write_bytes(b"\xff\x00\xfe")
+    with pytest.raises(InputError, match="not a text file"):
+        read_dataset(tmp_path / "t.csv")
+    with pytest.raises(InputError, match="folder for each class"):
+        read_dataset(tmp_path)

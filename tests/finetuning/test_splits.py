@@ -1,0 +1,56 @@
+"""Who trains, validates and tests: by patient, as the data set says, else by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from unimiss.data.cases import Case
+from unimiss.errors import InputError
+from unimiss.finetuning import FinetuneConfig
+from unimiss.finetuning.run import split_cases
+
+
+def cases(count: int, **entries) -> list[Case]:
+    """One image a patient; an entry is a function of its number."""
+    return [
+        Case((Path(f"{n}.png"),), **{name: entry(n) for name, entry in entries.items()}) for n in range(count)
+    ]
+
+
+def names(splits, part):
+    return {case.name for case in splits[part]}
+
+
+def config(**settings) -> FinetuneConfig:
+    return FinetuneConfig(dataset=Path("set"), **settings)
+
+
+def test_splits_of_the_data_set_are_kept_and_nobody_else_is_held_out():
+    told = cases(40, split=lambda n: {0: "test", 1: "validation"}.get(n, "training"))
+    splits = split_cases(told, config())
+    assert names(splits, "test") == {"0"}
+    assert names(splits, "validation") == {"1"}
+    assert len(splits["training"]) == 38
+
+
+def test_folds_of_the_data_set_are_kept():
+    splits = split_cases(cases(6, fold=lambda n: n % 3), config(fold=2, folds=3))
+    assert names(splits, "validation") == {"2", "5"}
+    with pytest.raises(InputError, match="fold 4 is empty"):
+        split_cases(cases(6, fold=lambda n: n % 3), config(fold=4))
+
+
+def test_where_only_a_test_is_named_folds_are_drawn_from_the_others():
+    told = cases(12, split=lambda n: "test" if n < 2 else "training")
+    parts = [names(split_cases(told, config(fold=fold, folds=5)), "validation") for fold in range(5)]
+    assert set().union(*parts) == {str(n) for n in range(2, 12)}
+    assert sum(map(len, parts)) == 10
+
+
+def test_patients_stay_together():
+    told = [Case((Path(f"{n}.png"),), patient=f"p{n // 4}") for n in range(24)]
+    splits = split_cases(told, config())
+    patients = [{case.patient for case in part} for part in splits.values()]
+    assert not patients[0] & patients[1]
