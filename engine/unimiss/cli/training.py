@@ -136,7 +136,7 @@ def pretrain(
 def finetune(
     run: RunFolder,
     dataset: Annotated[Path | None, typer.Argument(help="Folder of labelled cases.")] = None,
-    task: Annotated[str | None, typer.Option(help="segmentation.")] = None,
+    task: Annotated[str | None, typer.Option(help="segmentation or classification.")] = None,
     init: Init = None,
     network: Annotated[str | None, typer.Option(help="tiny, small or plus, with --init none.")] = None,
     fold: Annotated[int | None, typer.Option(help="Which part of the patients validates.")] = None,

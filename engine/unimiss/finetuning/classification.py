@@ -23,7 +23,7 @@ from unimiss.finetuning.prepare import PreparedCase
 from unimiss.finetuning.splits import Splits
 from unimiss.finetuning.task import Material, Sample, Task
 from unimiss.geometry import Geometry
-from unimiss.inference.classes import probabilities
+from unimiss.inference.classes import class_probabilities
 from unimiss.settings import known
 
 _SQUARE = {"cpu": 128, "cuda": 224}
@@ -129,7 +129,7 @@ class Classification(Task):
             stored = [self.cache.open(item.key, "image")[:] for item in part]
             images = np.stack([self.preprocessing.intensity.from_stored(image) for image in stored])
             tensor = torch.from_numpy(images).to(device)
-            found.append(probabilities(network, tensor, precision, overlapping=self.overlapping).cpu())
+            found.append(class_probabilities(network, tensor, precision, overlapping=self.overlapping).cpu())
             progress((start + len(part)) / len(cases))
         scores = torch.cat(found).numpy()
         truth = np.stack([self._target(item.case) for item in cases])

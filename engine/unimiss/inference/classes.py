@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 
-def probabilities(network: nn.Module, images: Tensor, precision: str, *, overlapping: bool) -> Tensor:
+def class_probabilities(network: nn.Module, images: Tensor, precision: str, *, overlapping: bool) -> Tensor:
     """Classify prepared images.
 
     Parameters
