@@ -29,7 +29,10 @@ SHELVES = (
 )
 SHELF = {room: number for number, rooms in enumerate(SHELVES) for room in rooms}
 FOUNDATION = {"unimiss.errors", "unimiss.geometry", "unimiss.io", "unimiss.runs.atomic"}
-ONLY = {"evaluation": FOUNDATION, "samples": FOUNDATION}  # usable without the rest of their lower shelves
+ONLY = {
+    "evaluation": FOUNDATION | {"unimiss.colours"},
+    "samples": FOUNDATION,
+}  # usable without the rest of their lower shelves
 SCREEN = {
     "magicgui",
     "napari",

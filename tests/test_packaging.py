@@ -53,7 +53,7 @@ def test_wheel_holds_both_packages_and_nothing_else(wheel):
     }
     names = set(wheel.namelist())
     assert modules <= names
-    assert "unimiss/py.typed" in names
+    assert {"unimiss/py.typed", "unimiss/evaluation/page.html"} <= names
     assert {name.split("/")[0] for name in names} == {
         *SOURCES,
         f"napari_unimiss-{PROJECT['version']}.dist-info",

@@ -66,7 +66,7 @@ def _run(path: Path) -> Lines:
     if metrics:
         last = metrics[-1]
         lines.append(("last step", str(last["step"])))
-        lines += [(name, f"{last[name]:.4g}") for name in ("loss", "dice") if name in last]
+        lines += [(name, f"{last[name]:.4g}") for name in ("loss", "dice", "auc") if name in last]
     lines += [("checkpoint", str(file)) for file in (run.best, run.last) if file.exists()]
     return lines
 

@@ -219,3 +219,17 @@ def test_classes_are_joined_by_a_setting(call, dataset, tmp_path):
     status, said = call("finetune", dataset, "--run", tmp_path / "r", *tiny, "--set", "ignore=[liver]")
     assert status == 2
     assert "no class 'liver'" in said
+
+
+def test_an_accepted_fault_is_a_warning(call, dataset, tmp_path):
+    mask = engine.read(dataset / "masks" / "b.nii.gz")
+    engine.write(mask.with_array(np.zeros_like(mask.array)), dataset / "masks" / "b.nii.gz")
+    tiny = ["--steps", 1, "--set", "patch=[16,32,32]", "--set", "batch_size=1", "--set", "validations=1"]
+    status, said = call("finetune", dataset, "--run", tmp_path / "r", *tiny)
+    assert status == 2
+    assert "accept=[empty masks]" in said
+    status, said = call(
+        "finetune", dataset, "--run", tmp_path / "run", *tiny, "--set", "accept=[empty masks]"
+    )
+    assert status == 0, said
+    assert "b.nii.gz is empty" in call.said

@@ -167,6 +167,16 @@ def test_foreground_patches_hold_their_class_and_small_cases_are_padded():
     assert (patch[:, :2] == 0).all()
 
 
+def test_patches_of_a_case_without_foreground_lie_anywhere(tmp_path):
+    points = class_points(np.zeros((1, 20, 40, 40), np.uint8), 3)
+    assert set(points[:, 0]) == {0}
+    Cache(tmp_path).ensure("key", lambda: {"points": points})
+    rng = np.random.default_rng(0)
+    starts = np.array([draw_start((20, 40, 40), (8, 16, 16), points, 1.0, rng) for _ in range(200)])
+    assert starts.min() == 0
+    np.testing.assert_array_equal(starts.max(axis=0), [12, 24, 24])
+
+
 def test_augmentation_moves_image_and_label_together_and_keeps_identity_where_nothing_is_drawn():
     z, y, x = np.meshgrid(np.arange(8), np.arange(32), np.arange(32), indexing="ij")
     ball = ((z - 4) * 3) ** 2 + (y - 16) ** 2 + (x - 16) ** 2 < 100

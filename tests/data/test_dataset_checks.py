@@ -185,10 +185,10 @@ def test_volumes_among_flat_images_are_refused(folder):
 
 
 def test_patients_and_folds_are_kept_apart(folder):
-    rows = [f"images/{n}.nii.gz,a,p{n // 2},{n}" for n in range(4)]
+    rows = [f"images/{n}.nii.gz,{'ab'[n % 2]},p{n // 2},{n}" for n in range(4)]
     said = refusal(table(folder, "image,label,patient,fold", *rows))
     assert said.count("one patient") == 2
-    rows = [f"images/{n}.nii.gz,a,p{n // 2},{n // 2}" for n in range(4)]
+    rows = [f"images/{n}.nii.gz,{'ab'[n % 2]},p{n // 2},{n // 2}" for n in range(4)]
     assert len(check(table(folder, "image,label,patient,fold", *rows))[0].cases) == 4
 
 
@@ -252,3 +252,8 @@ def test_voxels_that_nobody_labelled_are_not_taken_for_a_class(folder):
     with pytest.raises(InputError, match="nobody labelled"):
         opened(folder)
     assert opened(folder, ignore=["ignore"]).labels == {0: "background", 1: "liver"}
+
+
+def test_one_class_is_none_to_tell_apart(folder):
+    rows = [f"images/{n}.nii.gz,normal" for n in range(4)]
+    assert "no two classes" in refusal(table(folder, "image,label", *rows))

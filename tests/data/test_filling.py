@@ -110,7 +110,7 @@ def test_labelled_cases_are_prepared_by_several_processes_too(torsos, tmp_path, 
     for processes in (1, 2):
         monkeypatch.setattr(filling, "_worth_while", lambda cases, n=processes: n)
         cache = Cache(tmp_path / str(processes))
-        cases, _ = prepare_cases(dataset.cases, config, dataset.labels, cache, silent, pytest.fail)
+        cases, _ = prepare_cases(dataset.cases, config, dataset, cache, silent, pytest.fail)
         found[processes] = [cache.open(case.key, name)[:] for case in cases for name in ("image", "label")]
     assert len(found[2]) == 2 * len(dataset.cases)
     for one, two in zip(found[1], found[2], strict=True):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import unimiss as engine
-from unimiss.data.datasets import inspect_dataset, read_dataset, read_mask
+from unimiss.data.datasets import check_dataset, inspect_dataset, read_dataset, read_mask
 from unimiss.errors import InputError
 
 LABELS = {"background": 0, "liver": 1, "tumour": 2}
@@ -295,3 +295,41 @@ def test_binary_files_are_no_tables(tmp_path):
         read_dataset(tmp_path / "t.csv")
     with pytest.raises(InputError, match="folder for each class"):
         read_dataset(tmp_path)
+
+
+TABLES = [
+    "\x00",
+    "image,label\n,\n",
+    'image,label\n"x',
+    "image,label,fold\nimages/0.png,x,-1",
+    "image,label\n" + "y" * 5000 + ".png,x",
+    "image,label\nimages/0.png,masks/0.png|masks/1.png\nimages/1.png,masks/1.png",
+    "image,label\nimages/0.png|images/1.png,a\nimages/1.png,b",
+    "image,A,B\nimages/0.png,1\n",
+    "image,image,label\nimages/0.png,images/0.png,2\n",
+]
+DESCRIPTIONS = [
+    {"labels": 3},
+    {"labels": {"a": None}},
+    {"labels": {"a": [[1]]}},
+    {"labels": {"a": 10**30}},
+    {"labels": {"²": 1}},
+    {"labels": {"1": "a", "2": "a"}},
+    {"training": [1, None, {"image": 3, "label": {}}]},
+    {"dataset": {"a": 1}},
+    {"modality": [1]},
+    {"modality": {"0": 3, "x": 1}},
+    {"channel_names": {"0": "CT", "1": "MR"}, "labels": {"b": 0, "x": 1}},
+    {"file_ending": 7},
+]
+
+
+@pytest.mark.parametrize("content", TABLES + [json.dumps(one) for one in DESCRIPTIONS])
+def test_nonsense_is_a_problem_or_a_sentence(tmp_path, content):
+    for number in range(2):
+        for folder in ("images", "masks"):
+            picture(tmp_path / folder / f"{number}.png", np.full((4, 4), number + 1))
+    file = tmp_path / ("dataset.json" if content.startswith("{") else "t.csv")
+    file.write_text(content)
+    with pytest.raises(InputError, match=f"{tmp_path}|^t "):
+        check_dataset(read_dataset(file), report=lambda share: None, warn=lambda text: None)

@@ -106,7 +106,7 @@ def test_noise_has_its_spread_and_depends_on_its_place_alone():
     drawn = []
     for place in (0.0, 0.5, 0.5, 0.999999):
         slices = torch.zeros(16, 96, 96)
-        intensity.add_noise(slices, 0.1, place)
+        intensity.add_noise(slices, 0.1, place, out=slices)
         drawn.append(slices.flatten())
     assert torch.equal(drawn[1], drawn[2])
     for one in drawn:

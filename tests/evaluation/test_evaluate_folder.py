@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import math
 from pathlib import Path
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from unimiss import Geometry, Image, write
 from unimiss.errors import InputError
-from unimiss.evaluation import CaseScores, Report, Scores, evaluate_folder
+from unimiss.evaluation import CaseScores, Report, Scores, evaluate_folder, write_csv
 
 GRID = Geometry.from_spacing((6, 8, 8), (2, 1, 1))
 
@@ -52,11 +53,14 @@ def test_masks_are_matched_by_name_and_means_are_over_cases_then_classes(folders
 
 
 def test_a_table_has_a_row_for_each_class_and_says_how_many_cases_count(folders: tuple[Path, Path]) -> None:
-    assert evaluate_folder(*folders).summary() == [
+    header, rows = evaluate_folder(*folders).table()
+    assert header[-3:] == ("HD95 mm", "ASSD mm", "surface Dice 1 mm")
+    assert [(*row[:3], *row[4:6]) for row in rows] == [
         ("1", "2", "0.750", "0.667", "1.00"),
-        ("2", "2", "0.500", "0.500", "0.00 (1 of 2)"),
+        ("2", "2", "0.500", "0.500", "0.00 (n=1)"),
         ("mean", "2", "0.625", "0.583", "0.50"),
     ]
+    assert [row[3] for row in rows] == ["0.500–1.000", "0.000–1.000", "0.250–1.000"]  # of two cases
 
 
 def test_json_holds_everything_and_nothing_that_json_does_not_know(folders: tuple[Path, Path]) -> None:
@@ -70,10 +74,18 @@ def test_json_holds_everything_and_nothing_that_json_does_not_know(folders: tupl
     case = value["cases"][1]
     assert (case["name"], case["units"]) == ("b", "mm")
     assert case["classes"]["spleen"] == {
-        **{"dice": 0, "iou": 0, "hd95": None},
+        **{"dice": 0, "iou": 0, "hd95": None, "assd": None, "surface_dice": 0},
         **{"volume": 0, "reference_volume": pytest.approx(0.192)},
     }
-    assert len(value["problems"]) == 1
+    [problem] = value["problems"]
+    assert (problem["case"], problem["kind"]) == ("c.nii.gz", "unusable")
+    spleen = value["statistics"]["classes"]["spleen"]
+    assert spleen["dice"] == {
+        **{"n": 2, "mean": 0.5, "sd": pytest.approx(0.5**0.5), "median": 0.5, "q1": 0.25, "q3": 0.75},
+        **{"lowest": 0, "highest": 1, "interval": [0, 1]},
+    }
+    assert (spleen["hd95"]["n"], spleen["hd95"]["sd"]) == (1, None)
+    assert value["statistics"]["mean"]["dice"]["mean"] == 0.625
 
 
 def test_names_come_from_the_predictions_else_from_the_data_set_else_are_numbers(
@@ -115,17 +127,17 @@ def test_what_cannot_be_scored_is_named_and_left_out(folders: tuple[Path, Path])
     report = evaluate_folder(*folders)
     assert [case.name for case in report.cases] == ["a", "b"]
     expected = (
-        "twice.nii.gz and ",
-        "alone.nii.gz has no prediction in ",
-        "twice.nii.gz has no prediction in ",
-        "stranger.nii.gz has no reference in ",
-        "damaged.nii.gz: it is damaged",
-        "image.nii.gz: a mask holds whole numbers",
-        "moved.nii.gz: the prediction lies on another grid than its reference",
+        ("missing", "alone.nii.gz has no prediction"),
+        ("unusable", "twice.nii.gz is the name of 2 predictions and 1 reference"),
+        ("unreferenced", "stranger.nii.gz has no reference"),
+        ("unusable", "damaged.nii.gz: it is damaged"),
+        ("unusable", "image.nii.gz and image.nii.gz: a mask holds whole numbers"),
+        ("unusable", "moved.nii.gz and moved.nii.gz: the prediction lies on another grid"),
     )
     assert len(report.problems) == len(expected)
-    for words, problem in zip(expected, report.problems, strict=True):
-        assert words in problem
+    for (kind, words), problem in zip(expected, report.problems, strict=True):
+        assert problem.kind == kind
+        assert str(problem).startswith(words)  # without the folders, which may be called after patients
 
 
 def test_one_file_is_scored_against_one_file_of_any_name_or_its_partner_in_a_folder(
@@ -173,5 +185,61 @@ def test_radiographs_are_scored_in_pixels(tmp_path: Path) -> None:
 def test_a_score_that_is_defined_nowhere_stays_undefined() -> None:
     report = Report({1: "liver"}, (CaseScores("a", Path("a"), Path("b"), "mm", {1: Scores()}),))
     assert math.isnan(report.mean().dice)
-    assert report.summary() == [("liver", "0", "–", "–", "–"), ("mean", "1", "–", "–", "–")]
+    assert report.table()[1] == [("liver", "0", *"––––––"), ("mean", "0", *"––––––")]
     assert report.to_json()["mean"]["dice"] is None
+
+
+def test_two_classes_of_one_name_are_refused(folders: tuple[Path, Path]) -> None:
+    (folders[0] / "labels.json").write_text('{"1": "kidney", "2": "kidney"}')
+    with pytest.raises(InputError, match=r"labels\.json gives two label values the same name"):
+        evaluate_folder(*folders)
+
+
+def test_a_table_of_references_names_masks_images_and_patients(folders: tuple[Path, Path]) -> None:
+    predictions, references = folders
+    table = references.parent / "cases.csv"
+    (references / "a.nii.gz").rename(references / "true.nii.gz")
+    table.write_text(
+        "patient,image,label\nanna,scans/a.nrrd,labelsTs/true.nii.gz\n,scans/b.nii.gz,labelsTs/b.nii.gz\n"
+    )
+    report = evaluate_folder(predictions, table)
+    assert [(case.name, case.patient) for case in report.cases] == [("a", "anna"), ("b", "")]
+    scans = references.parent / "scans"
+    assert [case.image for case in report.cases] == [scans / "a.nrrd", scans / "b.nii.gz"]
+    assert (report.mean().dice, report.patients) == (0.625, 1)
+
+
+def test_images_of_one_patient_are_drawn_together(folders: tuple[Path, Path]) -> None:
+    predictions, references = folders
+    table = references.parent / "cases.csv"
+    table.write_text("image,label,patient\na,labelsTs/a.nii.gz,anna\nb,labelsTs/b.nii.gz,anna\n")
+    interval = evaluate_folder(predictions, table).statistics[-1]["dice"].interval
+    assert all(math.isnan(end) for end in interval)  # one patient says nothing about spread
+    table.write_text("image,label\na,labelsTs/a.nii.gz\nb,labelsTs/b.nii.gz\n")
+    assert evaluate_folder(predictions, table).statistics[-1]["dice"].interval == (0.25, 1)
+
+
+def test_a_line_of_the_csv_is_a_case_and_class_or_what_was_left_out(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    put(folders[1] / "lost.nii.gz", mask({}))
+    write_csv(evaluate_folder(*folders), tmp_path / "cases.csv")
+    with open(tmp_path / "cases.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["case"], row["class"], row["dice"]) for row in rows] == [
+        ("a", "1", "1.0"),
+        ("a", "2", "1.0"),
+        ("b", "1", "0.5"),
+        ("b", "2", "0"),
+        ("lost.nii.gz", "", ""),
+    ]
+    assert (rows[3]["hd95"], rows[4]["problem"]) == ("", "lost.nii.gz has no prediction")
+
+
+def test_a_row_that_no_file_can_fit_is_left_out(folders: tuple[Path, Path]) -> None:
+    predictions, references = folders
+    table = references.parent / "cases.csv"
+    table.write_text(f"image,label\na,labelsTs/{'long' * 2000}.nii.gz\nb,labelsTs/b.nii.gz\n")
+    report = evaluate_folder(predictions, table)
+    assert [case.name for case in report.cases] == ["b"]
+    assert [problem.kind for problem in report.problems] == ["unusable"]

@@ -37,6 +37,7 @@ def test_equal_masks_agree() -> None:
     scores = one(box((2, 6), (3, 7), (4, 9)), box((2, 6), (3, 7), (4, 9)))
     volume = 4 * 4 * 5 * 6 / 1000
     assert (scores.dice, scores.iou, scores.hd95) == (1, 1, 0)
+    assert (scores.surface_dice, scores.assd) == (1, 0)
     assert scores.volume == scores.reference_volume == pytest.approx(volume)
 
 
@@ -47,8 +48,8 @@ def test_a_shifted_plate_is_as_far_away_as_it_was_shifted(axis: int) -> None:
     moved = list(corners)
     moved[axis] = (7, 8)
     scores = one(box(*corners), box(*moved))
-    assert scores.hd95 == pytest.approx(3 * SPACING[axis])
-    assert (scores.dice, scores.iou) == (0, 0)
+    assert scores.hd95 == scores.assd == pytest.approx(3 * SPACING[axis])
+    assert (scores.dice, scores.iou, scores.surface_dice) == (0, 0, 0)
 
 
 def test_overlap_is_counted_in_voxels() -> None:
@@ -83,12 +84,18 @@ def test_hd95_is_that_of_distance_transforms(first: int, second: int) -> None:
     assert one(*images).hd95 == pytest.approx(expected)
 
 
-def test_dice_and_hd95_are_those_of_monai() -> None:
+@pytest.mark.parametrize("tolerance", [0.0, 1.0, 2.5])
+def test_scores_are_those_of_monai(tolerance: float) -> None:
     torch, metrics = pytest.importorskip("torch"), pytest.importorskip("monai.metrics")
     masks = blob(1), blob(2)
     tensors = [torch.from_numpy(np.stack([~mask, mask]))[None].float() for mask in masks]
-    scores = one(*(Image(mask[None].astype(np.uint8), GRID) for mask in masks))
+    images = [Image(mask[None].astype(np.uint8), GRID) for mask in masks]
+    scores = evaluate_masks(*images, {1: "one"}, tolerance)[1]
     distance = metrics.compute_hausdorff_distance(*tensors, percentile=95, spacing=SPACING)
+    average = metrics.compute_average_surface_distance(*tensors, symmetric=True, spacing=SPACING)
+    within = metrics.compute_surface_dice(*tensors, [tolerance], spacing=SPACING)
+    assert scores.assd == pytest.approx(average.item(), rel=1e-5)
+    assert scores.surface_dice == pytest.approx(within.item(), rel=1e-5)
     assert scores.hd95 == pytest.approx(distance.item(), rel=1e-5)
     assert scores.dice == pytest.approx(metrics.compute_dice(*tensors)[0, 1].item())
 
@@ -116,12 +123,14 @@ def test_a_sheared_grid_is_measured_where_its_voxels_are() -> None:
 def test_a_class_in_neither_mask_has_no_score_and_one_in_a_single_mask_no_distance() -> None:
     nothing, something = box((0, 0), (0, 0), (0, 0)), box((2, 4), (2, 4), (2, 4))
     neither = one(nothing, nothing)
-    assert all(math.isnan(value) for value in (neither.dice, neither.iou, neither.hd95))
+    undefined = (neither.dice, neither.iou, neither.hd95, neither.assd, neither.surface_dice)
+    assert all(math.isnan(value) for value in undefined)
     assert (neither.volume, neither.reference_volume) == (0, 0)
     for pair in ((nothing, something), (something, nothing)):
         scores = one(*pair)
-        assert (scores.dice, scores.iou) == (0, 0)
+        assert (scores.dice, scores.iou, scores.surface_dice) == (0, 0, 0)
         assert math.isnan(scores.hd95)
+        assert math.isnan(scores.assd)
 
 
 def test_classes_are_scored_each_for_itself_without_background() -> None:
@@ -140,6 +149,18 @@ def test_a_flat_picture_is_measured_in_its_units_and_has_no_volume() -> None:
         scores = one(box((5, 6), (2, 9), grid=grid), box((8, 9), (2, 9), grid=grid))
         assert scores.hd95 == pytest.approx(distance)
         assert math.isnan(scores.volume)
+
+
+def test_a_volume_of_one_slice_has_the_contours_of_a_flat_picture() -> None:
+    flat, thin = Geometry.from_spacing((20, 20), (1, 2)), Geometry.from_spacing((1, 20, 20), (5, 1, 2))
+    corners = ((3, 12), (4, 10)), ((5, 15), (4, 11))
+    expected = one(*(box(*each, grid=flat) for each in corners))
+    found = one(*(box((0, 1), *each, grid=thin) for each in corners))
+    assert (found.hd95, found.assd, found.surface_dice) == (
+        expected.hd95,
+        expected.assd,
+        expected.surface_dice,
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool", "uint16"])

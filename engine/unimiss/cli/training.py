@@ -135,7 +135,9 @@ def pretrain(
 
 def finetune(
     run: RunFolder,
-    dataset: Annotated[Path | None, typer.Argument(help="Folder of labelled cases.")] = None,
+    dataset: Annotated[
+        Path | None, typer.Argument(help="Labelled cases: a folder or a list, see docs/datasets.md.")
+    ] = None,
     task: Annotated[str | None, typer.Option(help="segmentation or classification.")] = None,
     init: Init = None,
     network: Annotated[str | None, typer.Option(help="tiny, small or plus, with --init none.")] = None,

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from unimiss.errors import InputError, Stopped
 
@@ -81,21 +83,54 @@ def predict(
 
 
 def evaluate(
-    predictions: Annotated[Path, typer.Argument(help="Mask or folder of masks.")],
-    references: Annotated[Path, typer.Argument(help="True mask or folder of true masks.")],
+    predictions: Annotated[Path, typer.Argument(help="Mask, folder of masks, or CSV of predicted classes.")],
+    references: Annotated[Path, typer.Argument(help="The same of the truth; or CSV image,label[,patient].")],
     json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write a line for each case to this file.")] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Write a page with plots and the worst cases: a file .html, or a folder for all."),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the images, for the page; else sought beside the references."),
+    ] = None,
+    tolerance: Annotated[float, typer.Option(min=0, help="Of the surface Dice, in mm.")] = 1.0,
+    resamples: Annotated[int, typer.Option(min=1, help="Draws of patients for the 95 % intervals.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
 ) -> None:
-    """Compare masks with references: Dice, IoU, HD95 in mm, volumes.
+    """Compare predictions with references.
 
-    Example: unimiss evaluate masks/ dataset/labelsTs --json scores.json
+    Masks: Dice, IoU, HD95, average surface distance, surface Dice, volumes. Classes: AUC, AP, accuracy,
+    sensitivity, specificity, calibration. Intervals draw patients where the CSV of references names them.
+
+    Example: unimiss evaluate masks/ dataset/labelsTs --report evaluation/
     """
-    from unimiss.evaluation import evaluate_folder
+    from unimiss import evaluation
+    from unimiss.display import Display
     from unimiss.runs import atomic
 
-    report = evaluate_folder(predictions, references)
-    print_report(report)
+    with Display() as display:
+
+        def progress(share: float, name: str) -> None:
+            display({"kind": "progress", "done": share, "stage": f"scoring, {name}"})
+
+        found = evaluation.evaluate(
+            predictions,
+            references,
+            progress,
+            images=images,
+            tolerance=tolerance,
+            resamples=resamples,
+            seed=seed,
+        )
+    print_report(found)
     if json is not None:
-        atomic.write_json(json, report.to_json())
+        atomic.write_json(json, found.to_json())
+    if csv is not None:
+        evaluation.write_csv(found, csv)
+    if report is not None:
+        _print_lines([("report", str(evaluation.write_report(found, report)))])
 
 
 def import_(
@@ -192,17 +227,20 @@ def doctor() -> None:
 
 def print_report(report: Any) -> None:
     """Print the scores of each class and their mean, and what was left out."""
-    units = report.cases[0].units if len({case.units for case in report.cases}) == 1 else "mm or pixel"
-    table = Table("class", "cases", "Dice", "IoU", f"HD95 {units}")
-    for row in report.summary():
-        table.add_row(*row)
+    header, rows = report.table()
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(header[0], overflow="fold", min_width=12)
+    for title in header[1:]:  # names may take several lines, figures not
+        table.add_column(title.replace(" ", "\n", 1), justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))  # names of classes come from files, and may look like markup
     console = _console()
     console.print(table)
     for problem in report.problems[:_SHOWN_PROBLEMS]:
         console.print(f"left out: {problem}", markup=False)
     more = len(report.problems) - _SHOWN_PROBLEMS
     if more > 0:
-        console.print(f"and {more} more; --json lists them all", markup=False)
+        console.print(f"and {more} more; --json, --csv and --report list them all", markup=False)
 
 
 def _print_lines(lines: list[tuple[str, str]]) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import blosc2
@@ -102,10 +103,15 @@ class Cache:
 
     def open(self, key: str, name: str) -> blosc2.NDArray:
         """Return a stored array, read when it is indexed, by this thread: more gain nothing on a crop."""
-        return blosc2.open(str(self._file(key, name)), mode="r", dparams={"nthreads": 1})
+        return _opened(str(self._file(key, name)))
 
     def _file(self, key: str, name: str) -> Path:
         return self.folder / key / f"{name}.b2nd"
+
+
+@lru_cache(maxsize=1024)  # opening one takes 0.2 ms, a twentieth of the time of two views of a volume
+def _opened(path: str) -> blosc2.NDArray:
+    return blosc2.open(path, mode="r", dparams={"nthreads": 1})
 
 
 def _store(path: Path, array: NDArray[np.generic]) -> None:

@@ -1,6 +1,6 @@
 """Changes of values, slice by slice, for random views of volumes (spec: UniMiSS, section "Pre-training").
 
-Each changes slices (S, height, width), float32, in place, on any device, in a few passes over them: a view
+Each changes slices (S, height, width), float32, on any device, in a few passes over them: a view
 of 16 x 96 x 96 then stays in a core's cache, which copies of it would not.
 """
 
@@ -19,15 +19,15 @@ _CONSTANT = 1e-7  # a slice whose values lie closer together has no spread that 
 _ALMOST_ZERO = 1e-24  # its logarithm is finite, which is twenty times as fast, and no power of it underflows
 
 
-def add_noise(slices: Tensor, sigma: float, place: float) -> None:
-    """Add Gaussian noise of one spread.
+def add_noise(slices: Tensor, sigma: float, place: float, *, out: Tensor) -> None:
+    """Write into `out` slices with Gaussian noise of one spread added.
 
     It is read from a long row of values drawn once, beginning at `place`, a share in [0, 1): drawing anew
     took a fifth of the time of a view. Two views hardly ever read from the same place.
     """
     row = _noise(max(_NOISE, 16 * slices.numel()), slices.device)
     start = int(place * (len(row) - slices.numel() + 1))
-    slices.add_(row[start : start + slices.numel()].view_as(slices), alpha=sigma)
+    torch.add(slices, row[start : start + slices.numel()].view_as(slices), alpha=sigma, out=out)
 
 
 def blur(slices: Tensor, which: Tensor, sigma: Tensor) -> None:
@@ -67,8 +67,9 @@ def adjust(
     gamma : Tensor or None, shape (S, 1, 1)
         Exponent; None leaves values unbent.
     """
-    found = slices.mean((1, 2), keepdim=True), slices.amin((1, 2), True), slices.amax((1, 2), True)
-    mean, low, high = (value * scale + shift for value in found)
+    flat = slices.flatten(1)
+    found = flat.mean(dim=1), flat.amin(dim=1), flat.amax(dim=1)
+    mean, low, high = (value[:, None, None] * scale + shift for value in found)
     bottom = torch.maximum(low, mean + (low - mean) * contrast)
     extent = (torch.minimum(high, mean + (high - mean) * contrast) - bottom).clamp_(min=_CONSTANT)
     slope = contrast / extent

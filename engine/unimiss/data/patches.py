@@ -25,7 +25,7 @@ def class_points(labels: NDArray[np.uint8], classes: int, per_class: int = 2000)
     Returns
     -------
     array, shape (N, 1 + axes)
-        Class, then index.
+        Class, then index; where there is no foreground, places anywhere as class 0.
     """
     rng = np.random.default_rng(0)  # a property of the case, not of a run
     rows = []
@@ -34,7 +34,11 @@ def class_points(labels: NDArray[np.uint8], classes: int, per_class: int = 2000)
         if len(found) > per_class:
             found = found[rng.choice(len(found), per_class, replace=False)]
         rows.append(np.column_stack([np.full(len(found), index), found]))
-    return np.concatenate([*rows, np.empty((0, labels.ndim), dtype=int)]).astype(np.int32)
+    points = np.concatenate([*rows, np.empty((0, labels.ndim), dtype=int)])
+    if not len(points):  # a case without a finding
+        places = rng.integers(labels.shape[1:], size=(per_class, labels.ndim - 1))
+        points = np.column_stack([np.zeros(per_class, int), places])
+    return points.astype(np.int32)
 
 
 def draw_start(

@@ -48,7 +48,7 @@ class _PictureStyle:
 _PICTURE_STYLES = (_PictureStyle(0.8, 0.5), _PictureStyle(0.4, 1.0))
 
 
-def volume_views(volume: Any, size: tuple[int, int, int], rng: Rng) -> list[Array]:
+def volume_views(volume: Any, size: tuple[int, int, int], rng: Rng) -> Array:
     """Two views of one neighbourhood in a volume.
 
     Parameters
@@ -62,7 +62,7 @@ def volume_views(volume: Any, size: tuple[int, int, int], rng: Rng) -> list[Arra
 
     Returns
     -------
-    list of two arrays, each float32 (1, *size)
+    array, float32, shape (2, 1, *size)
         Crops of 0.8 to 1.2 times the size in plane, limited by what there is, resized bilinearly.
     """
     whole = tuple(slice(0, n) for n in volume.shape[1:])
@@ -71,11 +71,13 @@ def volume_views(volume: Any, size: tuple[int, int, int], rng: Rng) -> list[Arra
     windows = [_window(neighbourhood, _crop_size(size, rng), rng) for _ in _VOLUME_STYLES]
     hull = tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(*windows, strict=True))
     block = torch.from_numpy(np.ascontiguousarray(volume[(slice(None), *hull)]))[0]
-    crops = [block[_relative(window, hull)] for window in windows]
-    return [_volume_view(*given, size, rng) for given in zip(crops, _VOLUME_STYLES, strict=True)]
+    views = torch.empty((2, 1, *size))
+    for view, window, style in zip(views[:, 0], windows, _VOLUME_STYLES, strict=True):
+        _make_volume_view(view, block[_relative(window, hull)], style, rng)
+    return np.asarray(views.numpy())
 
 
-def picture_views(picture: Any, size: tuple[int, int], rng: Rng, least_area: float = 0.14) -> list[Array]:
+def picture_views(picture: Any, size: tuple[int, int], rng: Rng, least_area: float = 0.14) -> Array:
     """Two views of a radiograph.
 
     Parameters
@@ -91,10 +93,10 @@ def picture_views(picture: Any, size: tuple[int, int], rng: Rng, least_area: flo
 
     Returns
     -------
-    list of two arrays, each float32 (3, *size)
+    array, float32, shape (2, 3, *size)
     """
     pixels = np.asarray(picture[:], dtype=np.float32)
-    return [_picture_view(pixels, size, style, rng, least_area) for style in _PICTURE_STYLES]
+    return np.stack([_picture_view(pixels, size, style, rng, least_area) for style in _PICTURE_STYLES])
 
 
 def _window(within: Window, wanted: tuple[int, ...], rng: Rng) -> Window:
@@ -112,14 +114,15 @@ def _crop_size(size: tuple[int, int, int], rng: Rng) -> tuple[int, ...]:
     return (size[0], *(max(2, round(n * rng.uniform(0.8, 1.2))) for n in size[1:]))
 
 
-def _volume_view(crop: Tensor, style: _VolumeStyle, size: tuple[int, int, int], rng: Rng) -> Array:
-    slices = _resize(crop.float(), size)
-    slices = slices.flip([axis for axis in range(3) if rng.random() < 0.8])
-    _change_values(slices, style, rng)
-    return slices[None].numpy()
+def _make_volume_view(view: Tensor, crop: Tensor, style: _VolumeStyle, rng: Rng) -> None:
+    """Write into `view` (depth, height, width) what a crop looks like; all but the noise differs by slice."""
+    resized = _resize(crop.float(), tuple(view.shape))
+    mirrored = resized.flip([axis for axis in range(3) if rng.random() < 0.8])
+    intensity.add_noise(mirrored, rng.uniform(0, 0.1), rng.random(), out=view)
+    _change_values(view, style, rng)
 
 
-def _resize(crop: Tensor, size: tuple[int, int, int]) -> Tensor:
+def _resize(crop: Tensor, size: tuple[int, ...]) -> Tensor:
     """Resize (depth, height, width); where the depth stays, in plane alone, in a third of the time."""
     if len(crop) == size[0]:
         return F.interpolate(crop[None], size=size[1:], mode="bilinear", align_corners=False)[0]
@@ -127,9 +130,8 @@ def _resize(crop: Tensor, size: tuple[int, int, int]) -> Tensor:
 
 
 def _change_values(slices: Tensor, style: _VolumeStyle, rng: Rng) -> None:
-    """Change the values of (depth, height, width) in place; all but the noise is drawn slice by slice."""
+    """Change the values of (depth, height, width) in place."""
     n = len(slices)
-    intensity.add_noise(slices, rng.uniform(0, 0.1), rng.random())
     if rng.random() < 0.8:
         blurred = np.flatnonzero(rng.random(n) < style.blur_slice)
         sigma = rng.uniform(0.1, intensity.LARGEST_SIGMA, len(blurred))

@@ -93,7 +93,8 @@ def fit_intensity(storing: Preprocessing, training: Sequence[PreparedCase], cach
     values = []
     for case in training:
         image, points = cache.open(case.key, "image")[:], cache.open(case.key, "points")[:]
-        values.append(image[(slice(None), *points[:, 1:].T)])
+        labelled = points[points[:, 0] > 0, 1:]
+        values.append(image[(slice(None), *labelled.T)])
     found = np.concatenate(values, axis=1).astype(np.float32)
     fitted = [
         _fitted(own) if one.scheme == "hounsfield" else one

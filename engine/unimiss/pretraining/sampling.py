@@ -56,11 +56,11 @@ class Views(Dataset[Sample]):
         else:
             views = volume_views(array, known(self.config.size_3d), rng)
         drr = self._drr(case, rng) if case.has_drr else None
-        return Sample(torch.from_numpy(np.stack(views)), drr)
+        return Sample(torch.from_numpy(views), drr)
 
     def _drr(self, case: Prepared, rng: np.random.Generator) -> Tensor:
         """Both views of one of a volume's radiographs."""
         directions = known(self.config.drr_views)
         name = drr_array(directions[rng.integers(len(directions))])
         picture = self.cache.open(case.key, name)
-        return torch.from_numpy(np.stack(picture_views(picture, known(self.config.size_2d), rng, _DRR_AREA)))
+        return torch.from_numpy(picture_views(picture, known(self.config.size_2d), rng, _DRR_AREA))

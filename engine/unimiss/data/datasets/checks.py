@@ -68,7 +68,7 @@ def inspect_dataset(
         *dataset.problems,
         *chain.from_iterable(look.problems for look in looks),
         *_dimensions(dataset, looks),
-        *(_labels(dataset, looks) if dataset.kind == "segmentation" else ()),
+        *_labels(dataset, looks),
         *duplicates(sound),
         *_splits(dataset.cases),
     ]
@@ -90,6 +90,11 @@ def _with_labels(dataset: Dataset, looks: Sequence[Look]) -> Dataset:
 
 
 def _labels(dataset: Dataset, looks: Sequence[Look]) -> Iterator[Problem]:
+    if dataset.kind == "classification":
+        if len(dataset.labels) < 2 and not dataset.overlapping:
+            names = ", ".join(dataset.labels.values())
+            yield Problem("labels", f"{dataset.name} has no two classes to tell apart, only {names}")
+        return
     known = {0, *chain.from_iterable(dataset.values.get(value, (value,)) for value in dataset.labels)}
     for look in looks:
         if look.grid is None:
@@ -106,7 +111,8 @@ def _labels(dataset: Dataset, looks: Sequence[Look]) -> Iterator[Problem]:
             )
         elif look.values == {0}:
             yield Problem(
-                "empty masks", f"{mask} is empty: it labels no voxel; accept: [empty masks] allows it"
+                "empty masks",
+                f"{mask} is empty: it labels no voxel; the setting accept=[empty masks] allows it",
             )
 
 

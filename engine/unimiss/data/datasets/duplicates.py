@@ -38,7 +38,7 @@ def duplicates(cases: Sequence[Case]) -> Iterator[Problem]:
             if owner != case and owner.patient == case.patient and _label(owner) == _label(case):
                 yield Problem("repeated", f"left out: {text}, of the same patient", case)
             else:
-                yield Problem("duplicates", f"{text}; accept: [duplicates] keeps the first", case)
+                yield Problem("duplicates", f"{text}; the setting accept=[duplicates] keeps the first", case)
 
 
 def _label(case: Case) -> object:

@@ -111,7 +111,7 @@ def relabel(dataset: Dataset, labels: Mapping[str, str], ignore: Collection[str]
     if segments and "ignore" in known and not {"ignore"} & {*labels, *ignore}:
         raise InputError(
             f"{dataset.name} marks voxels that nobody labelled ('ignore'), which a training cannot leave "
-            "out; ignore: [ignore] in the settings takes them for background"
+            "out; the setting ignore=[ignore] takes them for background"
         )
     if not labels and not ignore:
         return dataset

@@ -1,0 +1,154 @@
+"""Which prediction belongs to which reference."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from unimiss.errors import InputError
+from unimiss.evaluation.problems import Kind, Problem
+from unimiss.evaluation.tables import file_name, images_folder, read_references, trail
+from unimiss.io import is_dicom, suffix_of
+
+_Trails = tuple[list[tuple[str, ...]], list[tuple[str, ...]]]
+_Group = tuple[Sequence[int], Sequence[int]]
+
+
+@dataclass(frozen=True)
+class MaskPair:
+    """A predicted mask and its reference, with the image to draw them on and the patient, where known."""
+
+    prediction: Path
+    reference: Path
+    image: Path | None = None
+    patient: str = ""
+
+
+@dataclass
+class Matches:
+    """Places in two lists that belong together, and what has no partner."""
+
+    pairs: list[tuple[int, int]] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def match(predictions: Sequence[str], references: Sequence[str]) -> Matches:
+    """Pair files by name, whatever their suffixes; where names repeat, by as many folders as tell them apart.
+
+    Parameters
+    ----------
+    predictions, references : sequence of str
+        File names or paths.
+
+    Returns
+    -------
+    Matches
+        Pairs of (prediction, reference). Several of one name that nothing tells apart are left out.
+    """
+    found = Matches()
+    trails = [trail(name) for name in predictions], [trail(name) for name in references]
+    everything = range(len(predictions)), range(len(references))
+    groups = deque((group, 1) for group in _split(everything, trails, 0))
+    while groups:
+        (ours, theirs), depth = groups.popleft()
+        if len(ours) == len(theirs) == 1:
+            found.pairs.append((ours[0], theirs[0]))
+        elif not ours:
+            found.problems += (_problem(references[i], "missing", "has no prediction") for i in theirs)
+        elif not theirs:
+            found.problems += (_problem(predictions[i], "unreferenced", "has no reference") for i in ours)
+        elif any(
+            len(parts[i]) <= depth for parts, side in zip(trails, (ours, theirs), strict=True) for i in side
+        ):
+            words = f"is the name of {_count(ours, 'prediction')} and {_count(theirs, 'reference')}"
+            found.problems.append(_problem(references[theirs[0]], "unusable", words))
+        else:
+            groups.extend((smaller, depth + 1) for smaller in _split((ours, theirs), trails, depth))
+    found.pairs.sort(key=lambda pair: pair[1])
+    return found
+
+
+def _split(group: _Group, trails: _Trails, depth: int) -> Iterable[_Group]:
+    groups: dict[str, tuple[list[int], list[int]]] = {}
+    for side in (1, 0):  # in the order of the references
+        for place in group[side]:
+            groups.setdefault(trails[side][place][depth], ([], []))[side].append(place)
+    return groups.values()
+
+
+def _problem(name: str, kind: Kind, words: str) -> Problem:
+    name = file_name(name)
+    return Problem(name, kind, f"{name} {words}")
+
+
+def _count(places: Sequence[int], thing: str) -> str:
+    return f"{len(places)} {thing}{'s' * (len(places) != 1)}"
+
+
+def pair_masks(
+    predictions: Path, references: Path, images: Path | None = None
+) -> tuple[list[MaskPair], list[Problem]]:
+    """Find the masks of two folders, files, or a folder and a table of references.
+
+    Raises
+    ------
+    InputError
+        A path does not exist or holds no mask.
+    """
+    if references.suffix.lower() == ".csv":
+        return _by_table(predictions, references, images_folder(images, references))
+    ours, theirs = _masks(predictions), _masks(references)
+    lookup = _Images(references, images)
+    if predictions.is_file() and references.is_file():
+        return [MaskPair(predictions, references, lookup.of(references))], []
+    found = match([path.name for path in ours], [path.name for path in theirs])
+    pairs = [MaskPair(ours[i], theirs[j], lookup.of(theirs[j])) for i, j in found.pairs]
+    one_file = {"missing": predictions.is_file(), "unreferenced": references.is_file()}  # asked for one alone
+    return pairs, [problem for problem in found.problems if not one_file.get(problem.kind)]
+
+
+def _by_table(predictions: Path, table: Path, images: Path) -> tuple[list[MaskPair], list[Problem]]:
+    ours, rows = _masks(predictions), read_references(table)
+    found = match([path.name for path in ours], [row.image for row in rows])
+    paired = ((ours[i], rows[j]) for i, j in found.pairs)
+    return [
+        MaskPair(path, table.parent / row.label, images / row.image, row.patient) for path, row in paired
+    ], found.problems
+
+
+def _masks(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise InputError(f"{path}: there is no such file or folder")
+    files = [
+        file
+        for file in sorted(path.iterdir())
+        if suffix_of(file) and not is_dicom(file) and not file.name.startswith(".")
+    ]
+    if not files:
+        raise InputError(f"{path}: there is no mask in this folder")
+    return [file for file in files if not trail(file)[0].endswith("_probabilities")]  # beside predicted masks
+
+
+class _Images:
+    """Images of masks: in a folder that is named, or ``images…`` beside ``labels…`` or ``masks…``."""
+
+    def __init__(self, references: Path, images: Path | None) -> None:
+        if images is not None and not images.exists():
+            raise InputError(f"{images}: there is no such file or folder")
+        folder = references.resolve() if references.is_dir() else references.resolve().parent
+        beside = folder.name.replace("labels", "images").replace("masks", "images")
+        sought = images or folder.with_name(beside)
+        self._found: dict[str, Path] = {}
+        if sought.is_file():
+            self._found[trail(references)[0]] = sought
+        elif sought.is_dir() and sought.resolve() != folder:
+            self._found = {trail(path)[0]: path for path in sorted(sought.iterdir(), reverse=True)}
+
+    def of(self, mask: Path) -> Path | None:
+        """Image of a mask: nnU-Net calls the first modality ``name_0000``."""
+        name = trail(mask)[0]
+        return self._found.get(name) or self._found.get(f"{name}_0000")
