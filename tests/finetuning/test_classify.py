@@ -91,6 +91,18 @@ def test_python_and_command_line_give_the_same_probabilities(unimiss, run, radio
     assert {name: float(row[name]) for name in found} == pytest.approx(found, abs=1e-6)
 
 
+def test_mirrored_views_make_an_image_and_its_mirror_image_equal(unimiss, run, radiographs, tmp_path):
+    image = engine.read(sorted((radiographs / "ill").iterdir())[0])
+    mirrored = image.with_array(image.array[..., ::-1].copy())
+    plain, both = Predictor(run.path), Predictor(run.path, mirror=True)
+    assert both.classify(image) == pytest.approx(both.classify(mirrored), abs=1e-6)
+    mean = (plain.classify(image)["ill"] + plain.classify(mirrored)["ill"]) / 2
+    assert both.classify(image)["ill"] == pytest.approx(mean, abs=1e-6)
+    path = sorted((radiographs / "ill").iterdir())[0]
+    assert unimiss("predict", run.path, path, "--output", tmp_path, "--mirror").returncode == 0
+    assert float(table(tmp_path / "predictions.csv")[0]["ill"]) == pytest.approx(mean, abs=2e-6)
+
+
 def test_stopped_and_resumed_it_ends_with_the_weights_of_an_uninterrupted_run(unimiss, run, tmp_path):
     stopped = Run(tmp_path / "stopped")
 

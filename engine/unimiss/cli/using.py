@@ -27,6 +27,9 @@ def predict(
     format: Annotated[
         str | None, typer.Option(help="Of masks: nii.gz, nii, nrrd, mha or png; else the input's.")
     ] = None,
+    mirror: Annotated[
+        bool, typer.Option("--mirror", help="Look at each image mirrored left to right too: twice the time.")
+    ] = False,
     run: Annotated[
         Path | None, typer.Option(help="Record progress in this run folder, to be followed.")
     ] = None,
@@ -59,7 +62,7 @@ def predict(
             tell("warning", message=message)
 
         try:
-            predictor = Predictor(model)
+            predictor = Predictor(model, mirror=mirror)
             if predictor.task == "classification":
                 if suffix not in (None, ".csv") or probabilities:
                     raise InputError(f"{model} classifies: its table holds all probabilities and is a csv")

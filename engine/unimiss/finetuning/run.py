@@ -114,8 +114,9 @@ def _finetune(config: FinetuneConfig, writer: RunWriter, fabric: Fabric) -> bool
 
     with fabric.rank_zero_first():
         prepared, storing = prepare_cases(used, config, dataset, cache, report, writer.warn)
-    training = [item for item in prepared if item.case in set(splits["training"])]
-    validation = [item for item in prepared if item.case in set(splits["validation"])]
+    learned = set(splits["training"])
+    training = [item for item in prepared if item.case in learned]
+    validation = [item for item in prepared if item.case not in learned]
     if not training or not validation:
         raise InputError(
             f"{config.dataset}: training and validation need one usable case each; "
