@@ -26,7 +26,9 @@ def picture(rng: np.random.Generator, shape: tuple[int, ...], *, bright: bool, l
     ball = np.linalg.norm(places, axis=0) < (0.7 if large else 0.3)
     values = rng.normal(100, 10, shape) + np.where(ball, 60 if bright else -60, 0)
     geometry = engine.Geometry.from_spacing(shape, (1.0,) * len(shape))
-    return engine.Image(values.astype(np.int16 if len(shape) == 3 else np.uint8)[None], geometry)
+    if len(shape) == 3:  # a CT, by its values
+        return engine.Image((values - 700).astype(np.int16)[None], geometry)
+    return engine.Image(values.astype(np.uint8)[None], geometry)
 
 
 def write_folders(folder: Path, count: int, shape: tuple[int, ...], suffix: str) -> Path:
@@ -148,6 +150,8 @@ def test_volumes_are_classified_whole(unimiss, tmp_path):
     assert done.returncode == 0, done.stderr
     description = checkpoint.load(tmp_path / "run").description
     assert description.preprocessing.size == (16, 32, 32)
+    assert description.preprocessing.intensity.scheme == "hounsfield"
+    assert description.preprocessing.intensity.high < 0
     rng = np.random.default_rng(2)
     predictor = Predictor(tmp_path / "run")
     healthy, ill = (

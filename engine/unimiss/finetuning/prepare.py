@@ -42,7 +42,8 @@ class PreparedCase:
         Where it came from.
     key : str
         Its folder in the cache: "image" (C, *grid); of a case with masks "label" (1, *grid) or, of
-        overlapping classes, (classes, *grid); "points" (N, 1 + axes), where its classes are.
+        overlapping classes, (classes, *grid). "points" (N, 1 + axes): where its classes are, of a CT
+        without masks anywhere.
     """
 
     case: Case
@@ -155,8 +156,10 @@ def _prepare(case: Case, storing: Preprocessing, dataset: Dataset) -> Arrays:
     array = storing.prepare(image)
     whole = all(one.scheme == "hounsfield" for one in _channels(storing.intensity))
     stored = array.astype(np.int16 if whole else np.float16)  # half of a Hounsfield unit is lost from 1024 on
-    if not case.masks:
-        return {"image": stored, "points": class_points(np.ones((1, *array.shape[1:]), np.uint8), 2)}
+    if not case.masks:  # CT is scaled by places anywhere in it
+        anywhere = np.ones((1, *array.shape[1:]), np.uint8)
+        fits = any(one.scheme == "hounsfield" for one in _channels(storing.intensity))
+        return {"image": stored, **({"points": class_points(anywhere, 2)} if fits else {})}
     mask = read_mask(case, dataset)
     difference = mismatch(image.geometry, mask.geometry)
     if difference:
