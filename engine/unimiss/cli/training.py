@@ -47,6 +47,7 @@ _CHANGEABLE = frozenset(
         "minutes",
         "nodes",
         "precision",
+        "probe",
         "signals_every",
         "steps",
         "workers",

@@ -17,6 +17,7 @@ from unimiss.finetuning.task import Sample, Task
 from unimiss.models.checkpoint import Checkpoint, Description
 from unimiss.models.optimizer import by_stage, load_optimizer, optimizer_tensors
 from unimiss.models.recompute import recompute
+from unimiss.scaling import LossScale
 from unimiss.settings import known
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Finetuning:
         recompute(network, config.activation_checkpointing)
         if config.compile:
             network.compile()
-        self._scales = resolve_precision(config.precision) == "16-mixed"
+        self.loss_scale = LossScale(fabric)
         self.wrapped, self.optimizer = fabric.setup(network, optimizer)
         self.average = Average(network, known(config.average))
 
@@ -72,14 +73,12 @@ class Finetuning:
         value = float(average(self.fabric, loss.detach()))
         if np.isfinite(value):
             self.fabric.backward(loss)
-            self.fabric.clip_gradients(
-                self.wrapped, self.optimizer, max_norm=self.config.clip, error_if_nonfinite=False
-            )
-            finite = gradients_are_finite(self.network.parameters())
-            if finite or self._scales:  # fp16's scaler leaves such a step out by itself, and learns from it
+            self.loss_scale.unscale(self.optimizer)
+            if self.loss_scale.tolerates(gradients_are_finite(self.network.parameters())):
+                torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
                 self.optimizer.step()
                 self.average.update(step)
-            elif not finite:
+            else:
                 value = float("nan")
         self.optimizer.zero_grad(set_to_none=True)
         return {"loss": value, "lr": lr}
@@ -99,6 +98,7 @@ class Finetuning:
         if self.average.decay:
             tensors |= _named("average", self.average.network)
         state = {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(self.optimizer).items()}
+        state |= {f"scale.{name}": tensor for name, tensor in self.loss_scale.tensors().items()}
         return Checkpoint(self._description(step, training), tensors | state)
 
     def restore(self, saved: Checkpoint) -> None:
@@ -110,6 +110,7 @@ class Finetuning:
         except RuntimeError as error:
             raise InputError("the checkpoint does not belong to this run's settings") from error
         load_optimizer(self.optimizer, saved.part("optimizer"))
+        self.loss_scale.load(saved.part("scale"))
 
     def _description(self, step: int, training: Mapping[str, Any]) -> Description:
         return self.task.material.description.model_copy(update={"step": step, "training": dict(training)})

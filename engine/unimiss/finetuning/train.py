@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from unimiss.devices import any_process
 from unimiss.errors import JobError
 from unimiss.finetuning.loop import Finetuning
 from unimiss.models.checkpoint import Checkpoint
@@ -89,7 +90,7 @@ def train(training: Finetuning, writer: RunWriter) -> bool:
                 "go on from the last checkpoint with a lower learning rate"
             )
         progress = fabric.broadcast(clock.progress(step))
-        stopping = fabric.broadcast(writer.should_stop())
+        stopping = any_process(fabric, writer.should_stop())
         if progress >= min(1.0, state["validate_at"]) and not stopping:
             state["elapsed"] = clock.elapsed
             if not bad:
