@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 _STARTS = [("A pre-trained model", "model"), ("Nothing (from scratch)", "none")]
+_TASKS = [("Segmentation", "segmentation"), ("Classification", "classification")]
 _BUDGETS = [("minutes", "--minutes"), ("steps", "--steps")]
 
 
@@ -24,7 +25,7 @@ class FinetuneDock(TrainingDock):
 
     title = "Fine-tuning"
     task = "finetune"
-    purpose = "Teaches a network to draw your masks from a folder of images that already have them."
+    purpose = "Teaches a network your masks, or your classes, from a folder of images that already have them."
     button = "Start fine-tuning"
 
     def __init__(self, napari_viewer: Viewer) -> None:
@@ -38,7 +39,8 @@ class FinetuneDock(TrainingDock):
             "dataset",
             "Data set",
             PathField(),
-            "The folder with the images and their masks. Some cases are kept aside to measure the result.",
+            "The folder with the images and their masks, or with a folder of images for each class. "
+            "Some cases are kept aside to measure the result.",
         )
         form.add(
             "start",
@@ -61,8 +63,8 @@ class FinetuneDock(TrainingDock):
         form.add(
             "task",
             "Task",
-            ComboBox(choices=[("Segmentation", "segmentation")]),
-            "What the network learns to do.",
+            ComboBox(choices=_TASKS),
+            "Segmentation draws masks; classification says which class a whole image has.",
         )
         budget = Container(
             widgets=[

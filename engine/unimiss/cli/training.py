@@ -141,7 +141,7 @@ def finetune(
     dataset: Annotated[
         Path | None, typer.Argument(help="Labelled cases: a folder or a list, see docs/datasets.md.")
     ] = None,
-    task: Annotated[str | None, typer.Option(help="segmentation.")] = None,
+    task: Annotated[str | None, typer.Option(help="segmentation or classification.")] = None,
     init: Init = None,
     network: Annotated[str | None, typer.Option(help="tiny, small or plus, with --init none.")] = None,
     fold: Annotated[int | None, typer.Option(help="Which part of the patients validates.")] = None,
