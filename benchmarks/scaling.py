@@ -29,7 +29,7 @@ from unimiss.pretraining.prepare import Prepared
 from unimiss.pretraining.sampling import Views
 
 COUNTS = (100, 10_000, 120_000)
-DEPTHS = (8, 16, 32, 64)
+DEPTHS = (16, 32, 64, 96)
 STEPS = 40
 
 

@@ -23,6 +23,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_unimiss.children import Child, Ending, Event, Outcome
 from unimiss.errors import InputError, UnimissError
+from unimiss.runs import validated
 
 _POLL = 0.2  # seconds between two looks at the run folder
 _BATCH = 200  # events that reach the viewer in one piece
@@ -313,7 +314,8 @@ def describe(event: Event) -> str:
             return f"Note: {event.get('message', '')}"
         case "checkpoint":
             return f"Checkpoint at step {event.get('step', '?')}."
-        case "metrics" if "dice" in event:
-            return f"Step {event.get('step', '?')}: Dice {float(event['dice']):.3f} on the validation cases."
+        case "metrics" if reached := validated(event):
+            name, value = reached
+            return f"Step {event.get('step', '?')}: {name} {value:.3f} on the validation cases."
         case _:
             return ""

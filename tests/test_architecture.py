@@ -16,7 +16,7 @@ ENGINE = ROOT / "engine" / "unimiss"
 # A room imports itself and rooms of lower shelves. docs/architecture.md draws the same picture.
 SHELVES = (
     {"errors"},
-    {"colours", "geometry", "settings", "devices", "runs"},
+    {"colours", "geometry", "settings", "devices", "scaling", "runs"},
     {"io"},
     {"data", "evaluation", "samples", "training"},
     {"drr", "models"},

@@ -114,6 +114,11 @@ def average(fabric: Fabric, value: torch.Tensor) -> torch.Tensor:
     return torch.as_tensor(fabric.all_reduce(value.clone(), reduce_op="mean"))
 
 
+def any_process(fabric: Fabric, flag: bool) -> bool:
+    """Whether a flag is set in any of the processes."""
+    return float(average(fabric, torch.tensor(float(flag), device=fabric.device))) > 0
+
+
 def gradients_are_finite(parameters: Iterable[torch.nn.Parameter]) -> bool:
     """Whether no gradient holds an infinity or a NaN, which one step would spread to all weights."""
     gradients = [p.grad for p in parameters if p.grad is not None]

@@ -10,6 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from unimiss.runs import validated
+
 _SECONDS_BETWEEN_LINES = 5.0
 
 
@@ -54,8 +56,10 @@ class Display:
     def _metrics(self, event: dict[str, Any]) -> None:
         if "loss" in event:
             self._loss = f"loss {event['loss']:.3f}"
-        if "dice" in event:
-            self.console.print(f"step {event['step']}: validation Dice {event['dice']:.3f}", markup=False)
+        reached = validated(event)
+        if reached is not None:
+            name, value = reached
+            self.console.print(f"step {event['step']}: validation {name} {value:.3f}", markup=False)
 
     def _progress(self, event: dict[str, Any]) -> None:
         stage, done = event.get("stage", ""), event["done"]

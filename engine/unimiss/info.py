@@ -53,7 +53,7 @@ def _image(path: Path) -> Lines:
 
 
 def _run(path: Path) -> Lines:
-    from unimiss.runs import Run
+    from unimiss.runs import Run, validated
 
     run = Run(path)
     lines = [("run", str(path)), ("state", str(run.state))]
@@ -66,7 +66,8 @@ def _run(path: Path) -> Lines:
     if metrics:
         last = metrics[-1]
         lines.append(("last step", str(last["step"])))
-        lines += [(name, f"{last[name]:.4g}") for name in ("loss", "dice") if name in last]
+        found = [("loss", last["loss"])] if "loss" in last else []
+        lines += [(name, f"{value:.4g}") for name, value in [*found, *filter(None, [validated(last)])]]
     lines += [("checkpoint", str(file)) for file in (run.best, run.last) if file.exists()]
     return lines
 

@@ -58,11 +58,12 @@ def existing(field: str, paths: Sequence[Path]) -> list[str]:
 def folder_of_cases(field: str, path: Path | None) -> str:
     """Return a data set's folder as absolute text."""
     if path is None:
-        raise Problem(field, "Choose the folder that holds the images and their masks.")
+        raise Problem(field, "Choose the folder that holds the images and their masks or classes.")
     with usable(field, path) as folder:
         if not folder.is_dir():
             raise Problem(
-                field, f"{folder} is no folder; choose the one that holds the images and their masks."
+                field,
+                f"{folder} is no folder; choose the one that holds the images and their masks or classes.",
             )
         return str(folder.absolute())
 

@@ -20,6 +20,7 @@ _STARTS = [
     ("A pre-trained model of yours", "model"),
     ("Nothing (from scratch)", "none"),
 ]
+_TASKS = [("Segmentation", "segmentation"), ("Classification", "classification")]
 _BUDGETS = [("minutes", "--minutes"), ("steps", "--steps")]
 
 
@@ -28,7 +29,7 @@ class FinetuneDock(TrainingDock):
 
     title = "Fine-tuning"
     task = "finetune"
-    purpose = "Teaches a network to draw your masks from a folder of images that already have them."
+    purpose = "Teaches a network your masks, or your classes, from a folder of images that already have them."
     button = "Start fine-tuning"
 
     def __init__(self, napari_viewer: Viewer) -> None:
@@ -42,7 +43,8 @@ class FinetuneDock(TrainingDock):
             "dataset",
             "Data set",
             PathField(),
-            "The folder with the images and their masks. Some cases are kept aside to measure the result.",
+            "The folder with the images and their masks, or with a folder of images for each class. "
+            "Some cases are kept aside to measure the result.",
         )
         form.add(
             "start",
@@ -65,8 +67,8 @@ class FinetuneDock(TrainingDock):
         form.add(
             "task",
             "Task",
-            ComboBox(choices=[("Segmentation", "segmentation")]),
-            "What the network learns to do.",
+            ComboBox(choices=_TASKS),
+            "Segmentation draws masks; classification says which class a whole image has.",
         )
         budget = Container(
             widgets=[

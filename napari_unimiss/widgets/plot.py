@@ -8,6 +8,8 @@ from typing import Any
 import pyqtgraph
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from unimiss.runs import validated
+
 _COLOURS = ("#4fb3e8", "#f5a623", "#35c49b")  # of the lines in a plot, in the order of their first points
 _MOST_POINTS = 4000  # of a line; every second one goes when there are more
 _HEIGHT = 150
@@ -69,19 +71,19 @@ class Curves(pyqtgraph.PlotWidget):
 
 
 class TrainingPlot(QWidget):
-    """Loss at every step, and Dice from the first validation on."""
+    """Loss at every step, and Dice or AUC from the first validation on."""
 
     def __init__(self) -> None:
         super().__init__()
         self.loss = Curves("Loss")
-        self.dice = Curves("Dice", markers=True)
-        self.dice.setYRange(0, 1)
-        self.dice.hide()
+        self.reached = Curves("Validation", markers=True)
+        self.reached.setYRange(0, 1)
+        self.reached.hide()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
         layout.addWidget(self.loss)
-        layout.addWidget(self.dice)
+        layout.addWidget(self.reached)
 
     def append(self, metrics: Iterable[Mapping[str, Any]]) -> None:
         """Add ``metrics`` events."""
@@ -89,16 +91,17 @@ class TrainingPlot(QWidget):
         self.loss.append(
             (_source(event), event["step"], event["loss"]) for event in events if "loss" in event
         )
-        dice = [("Dice", event["step"], event["dice"]) for event in events if "dice" in event]
-        if dice:
-            self.dice.show()
-            self.dice.append(dice)
+        reached = [(found[0], event["step"], found[1]) for event in events if (found := validated(event))]
+        if reached:
+            self.reached.setTitle(f"{reached[0][0]} by step", size="9pt")
+            self.reached.show()
+            self.reached.append(reached)
 
     def clear(self) -> None:
         """Start anew."""
         self.loss.clear_points()
-        self.dice.clear_points()
-        self.dice.hide()
+        self.reached.clear_points()
+        self.reached.hide()
 
 
 def _source(event: Mapping[str, Any]) -> str:

@@ -1,7 +1,8 @@
-"""Draw the mask of an image layer with a trained model."""
+"""Draw the mask of an image layer, or name its class, with a trained model."""
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -23,12 +24,16 @@ from napari_unimiss.widgets.form import Form, Problem
 from unimiss.errors import InputError
 from unimiss.io import Image, read, write
 
+_TABLE = "predictions.csv"
+_MOST_CLASSES = 5  # that are shown
+Classes = dict[str, float]
+
 
 class PredictDock(JobDock):
-    """Dock that turns an image layer and a model into a Labels layer."""
+    """Dock that turns an image layer and a model into a Labels layer, or into probabilities of classes."""
 
     title = "Prediction"
-    purpose = "Draws a mask on an image with a model that you fine-tuned."
+    purpose = "Draws a mask on an image, or names its class, with a model that you fine-tuned."
     button = "Predict"
     curves = False
 
@@ -42,7 +47,7 @@ class PredictDock(JobDock):
             "image",
             "Image",
             create_widget(annotation=ImageLayer, name="image"),
-            "The layer to segment. It is not changed; the mask becomes a new layer on top.",
+            "The layer to look at. It is not changed; a mask becomes a new layer on top.",
         )
         form.add(
             "model",
@@ -67,11 +72,15 @@ class PredictDock(JobDock):
         folder = Path(scratch.name)
         # NIfTI holds every position in space, sheared ones included; flat pictures need MHA to keep colours
         source = folder / ("image.nii" if place.geometry.ndim == 3 else "image.mha")
-        output = folder / "masks"
+        output = folder / "predicted"
+        table = output / _TABLE
 
-        def deliver(mask: Image) -> Ending:
+        def deliver(result: Image | Classes) -> Ending:
+            if isinstance(result, dict):
+                said = f"Finished: {_in_words(result)}. {note}".rstrip()
+                return Ending(Outcome.FINISHED, said, doubtful=bool(note))
             now = _placement_now(layer, place)
-            self.viewer.add_layer(layers.mask_layer_at(place, now, mask, name))
+            self.viewer.add_layer(layers.mask_layer_at(place, now, result, name))
             unsized = place.geometry.ndim == 2 and place.geometry.units == "pixel"
             size = "The image does not say how large it is; a pixel was taken as 1 mm." if unsized else ""
             said = f"Finished: the mask lies on {name}. {note}{size}".rstrip()
@@ -83,7 +92,7 @@ class PredictDock(JobDock):
             folder / "run",
             lasting=False,
             prepare=lambda: write(_copied(data, place, rgb, name), source),
-            collect=lambda: _mask(output / source.name),
+            collect=lambda: _classes(table) if table.exists() else _mask(output / source.name),
             deliver=deliver,
             aliases={str(source): f"The layer {name}", source.name: name},
             note=note,
@@ -111,6 +120,21 @@ def _placement_now(layer: ImageLayer, before: Placement) -> Placement:
     except InputError:
         return before
     return now if now.geometry.shape == before.geometry.shape else before
+
+
+def _classes(table: Path) -> Classes:
+    """Read the probability of each class from a table of one image."""
+    with open(table, newline="", encoding="utf-8") as file:
+        header, row = csv.reader(file)
+    return {name: float(value) for name, value in zip(header[2:], row[2:], strict=True)}
+
+
+def _in_words(classes: Classes) -> str:
+    """Say the probabilities, the likeliest class first."""
+    ordered = sorted(classes.items(), key=lambda item: -item[1])
+    shown = [f"{name} {probability:.0%}" for name, probability in ordered[:_MOST_CLASSES]]
+    more = f" and {len(ordered) - _MOST_CLASSES} more" if len(ordered) > _MOST_CLASSES else ""
+    return f"{', '.join(shown)}{more}"
 
 
 def _mask(path: Path) -> Image:

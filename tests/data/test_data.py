@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,24 +11,11 @@ import torch
 import unimiss as engine
 from unimiss.data.augment import augment
 from unimiss.data.cache import Cache, cache_key
-from unimiss.data.cases import find_images, fold_of, is_held_out, patient_of
+from unimiss.data.cases import find_images, fold_of, is_held_out
 from unimiss.data.datasets import read_dataset
 from unimiss.data.patches import class_points, cut_patch, draw_start
 from unimiss.data.preprocessing import BY_PERCENTILE, Intensity, Preprocessing
 from unimiss.errors import InputError, JobError
-
-
-@pytest.mark.parametrize(
-    ("name", "patient"),
-    [
-        ("00000001_002.png", "00000001"),
-        ("sub-07_ses-1_T1w.nii.gz", "sub-07"),
-        ("hippocampus_190.nii.gz", "hippocampus_190"),
-        ("1.2.3_fig1a.png", "1.2.3_fig1a"),
-    ],
-)
-def test_a_patient_is_read_from_the_file_name(name, patient):
-    assert patient_of(Path("folder") / name) == patient
 
 
 def test_the_evaluation_split_is_the_documented_one():
@@ -47,15 +33,6 @@ def test_folds_are_even_and_do_not_depend_on_order():
     counts = np.bincount(list(folds.values()))
     assert counts.max() - counts.min() <= 1
     assert fold_of(patients[::-1] * 2, 5) == folds
-
-
-def test_a_list_of_paths_is_read_relative_to_itself(tmp_path):
-    (tmp_path / "a.png").touch()
-    (tmp_path / "list.txt").write_text("# comment\na.png\n\n")
-    assert find_images([tmp_path / "list.txt"]) == [tmp_path / "a.png"]
-    (tmp_path / "list.txt").write_text("b.png\n")
-    with pytest.raises(InputError, match=r"b\.png"):
-        find_images([tmp_path / "list.txt"])
 
 
 def test_masks_of_a_data_set_are_no_images(tmp_path):

@@ -115,6 +115,15 @@ def test_noise_has_its_spread_and_depends_on_its_place_alone():
     assert torch.corrcoef(torch.stack([drawn[0], drawn[1], drawn[3]])).triu(1).abs().max() < 0.02
 
 
+def test_of_several_channels_one_is_drawn_for_both_views():
+    volume = np.stack([np.full((9, 60, 70), 5.0), np.full((9, 60, 70), -5.0)]).astype(np.float16)
+    signs = {
+        np.sign(volume_views(volume, SIZE, np.random.default_rng(seed)).mean((1, 2, 3, 4))).sum()
+        for seed in range(9)
+    }
+    assert signs == {2, -2}
+
+
 def test_views_are_a_function_of_the_generator_whatever_torch_drew_before():
     volume = np.random.default_rng(0).random((1, 9, 60, 70)).astype(np.float16)
     first = volume_views(volume, SIZE, np.random.default_rng(3))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import unimiss as engine
+from unimiss.inference import Predictor
 from unimiss.models import checkpoint
 from unimiss.runs import Run, State
 
@@ -65,6 +66,17 @@ def test_masks_lie_on_their_sources_voxel_for_voxel_whatever_the_orientation(pre
         assert set(np.unique(mask.dataobj)) <= set(range(8))
     assert len(orientations) == len(sources)
     assert json.loads((predictions / "labels.json").read_text())["3"] == "liver"
+
+
+def test_mirrored_views_give_the_mirrored_mask_of_a_mirrored_image(run, torsos):
+    image = engine.read(sorted((torsos / "imagesTr").iterdir())[0])
+    predictor = Predictor(run.path, mirror=True)
+    shares: list[float] = []
+    scores = predictor.segment(image, shares.append, probabilities=True)[1]
+    mirrored = predictor.probabilities(image.with_array(image.array[..., ::-1].copy()))
+    np.testing.assert_allclose(mirrored.array[..., ::-1], scores.array, atol=0.02)  # bf16 rounds
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
 
 
 def test_evaluation_names_every_organ(unimiss, predictions, torsos, tmp_path):

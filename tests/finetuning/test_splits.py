@@ -9,7 +9,7 @@ import pytest
 from unimiss.data.cases import Case
 from unimiss.errors import InputError
 from unimiss.finetuning import FinetuneConfig
-from unimiss.finetuning.run import split_cases
+from unimiss.finetuning.splits import split_cases
 
 
 def cases(count: int, **entries) -> list[Case]:

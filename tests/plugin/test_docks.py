@@ -62,7 +62,7 @@ def test_progress_time_and_curves_are_shown(qtbot, pretrain, behave):
     qtbot.waitUntil(lambda: "left" in panel.stage.text(), timeout=WAIT)
     assert panel.stage.text().startswith("Training, step ")
     assert panel.bar.maximum() > 0
-    qtbot.waitUntil(lambda: bool(panel.plot.dice.points), timeout=WAIT)
+    qtbot.waitUntil(lambda: bool(panel.plot.reached.points), timeout=WAIT)
     assert "Started." in panel.log.toPlainText()
     panel.stop_button.click()
     assert not panel.stop_button.isEnabled()

@@ -158,6 +158,20 @@ def test_a_mask_that_cannot_be_added_is_no_success(qtbot, dock, scan, gate, monk
     assert "Finished" not in dock.panel.log.toPlainText()
 
 
+def test_a_model_that_classifies_says_its_probabilities(qtbot, dock, scan, gate, monkeypatch):
+    mask = "unimiss.write(image.with_array((image.array[:1] > 0.5).astype(np.uint8)), output / source.name)"
+    table = (
+        "output.mkdir(); (output / 'predictions.csv').write_text("
+        "'image,label,healthy,ill\\nimage.nii,ill,0.214000,0.786000\\n')"
+    )
+    assert mask in PROGRAM
+    monkeypatch.setitem(globals(), "PROGRAM", PROGRAM.replace(mask, table))
+    gate.touch()
+    dock.start()
+    assert until_the_end(qtbot, dock) == "Finished: ill 79%, healthy 21%."
+    assert len(dock.viewer.layers) == 1
+
+
 def test_lazy_data_that_cannot_be_read_is_a_sentence(qtbot, dock, gate):
     def block(values, block_info=None):
         if block_info[0]["chunk-location"][0] == 5:

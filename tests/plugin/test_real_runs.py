@@ -177,7 +177,7 @@ def tuned(qtbot, open_dock, dataset, shared_runs) -> Path:
         dock.form.field("run").value = folder
         dock.start()
         assert until_the_end(qtbot, dock).startswith("Finished")
-        assert dock.panel.plot.dice.points["Dice"][1]
+        assert dock.panel.plot.reached.points["Dice"][1]
         open_dock.viewer.window.remove_dock_widget(dock)
     return folder
 

@@ -101,6 +101,15 @@ def test_too_little_memory_makes_the_parts_smaller_and_says_so(training, monkeyp
     assert training.notes == []
 
 
+def test_too_little_memory_for_the_first_center_makes_the_parts_smaller_too(training, monkeypatch):
+    monkeypatch.setattr(training.fabric, "no_backward_sync", lambda module, enabled: nullcontext())
+    training.config = training.config.model_copy(update={"center_from_first": True})
+    training.student, training.teacher = Small(training.student, most=2), Small(training.teacher, most=2)
+    training._start_center(batch_of(torch.randn(8, 3, 32, 32)))
+    assert training.parts[2] == 4
+    assert training.objectives[2].center.abs().max() > 0
+
+
 def test_too_little_memory_for_one_image_ends_with_advice(training, monkeypatch):
     training.student = Small(training.student, most=1)
     monkeypatch.setattr(training.fabric, "no_backward_sync", lambda module, enabled: nullcontext())

@@ -110,3 +110,17 @@ def test_two_processes_give_the_losses_of_one_with_the_same_global_batch(unimiss
     assert unimiss(*arguments(one.path, torsos, *more)).returncode == 0
     for spread, single in zip(losses(run), losses(one), strict=True):
         assert spread == pytest.approx(single, abs=1e-4)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="two processes need gloo, which is tested on Unix")
+def test_a_signal_to_all_of_several_processes_stops_them_with_a_checkpoint(torsos, tmp_path):
+    """As a terminal's Ctrl-C and a scheduler do it."""
+    run = Run(tmp_path / "two")
+    command = in_a_process(arguments(run.path, torsos, "--devices", "2", "--steps", "500"))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    wait_for(lambda: len(run.metrics()) >= 2, process)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=200) == 0
+    assert run.state == State.STOPPED
+    assert checkpoint.load(run.last).description.step == len(run.metrics())

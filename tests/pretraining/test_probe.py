@@ -83,3 +83,19 @@ def test_a_run_with_a_probe_reports_it_and_keeps_the_best_and_the_last_checkpoin
     assert run.metrics()[0]["memory_gib"] > 0
     assert run.best.exists()
     assert [path.name for path in run.last.parent.glob("step-*")] == ["step-00000004"]
+
+
+def test_a_wrong_probe_is_told_before_any_work_and_leaves_no_run(classes, tmp_path, capsys):
+    arguments = [
+        "--images",
+        str(classes),
+        "--run",
+        str(tmp_path / "run"),
+        "--set",
+        f"probe={tmp_path / 'none'}",
+    ]
+    with pytest.raises(SystemExit) as ended:
+        main(["pretrain", *arguments])
+    assert ended.value.code == 2
+    assert "at least two" in capsys.readouterr().err
+    assert not Run(tmp_path / "run").exists()

@@ -178,6 +178,24 @@ def test_auto_depends_on_objective_and_volumes(objective, depth, each, views):
     PretrainConfig.build(full.model_dump())  # what a resumed run reads
 
 
+@pytest.mark.parametrize("preset", ["auto", "paper", "demo"])
+@pytest.mark.parametrize("objective", ["unimiss", "unimiss+"])
+def test_every_auto_value_is_written_down_with_its_reason(preset, objective):
+    config = PretrainConfig(images=["a"], volumes=["b"], preset=preset, objective=objective)
+    sized, reasons = resolve_sizes(config, 10, 10, ((3.0, 1.0, 1.0), (72.0, 400.0, 400.0)), 1)
+    full, more = resolve_schedule(sized, 10, 10)
+    resolved = {name for name, value in config if value == "auto"} - {"preset"}
+    assert {name for name, value in full if value == "auto"} <= {"preset"}
+    assert set(reasons | more) == resolved
+
+
+def test_few_images_still_make_a_batch_that_signals_can_judge():
+    config = PretrainConfig(images=["a"], volumes=["b"])
+    sized, reasons = resolve_sizes(config, 1, 3, ((3.0, 1.0, 1.0), (72.0, 400.0, 400.0)), 1)
+    assert (sized.batch_2d, sized.batch_3d) == (4, 4)
+    assert reasons["batch_2d"] == "there are 1 images"
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [

@@ -49,6 +49,12 @@ def test_three_in_a_row_bring_back_the_last_checkpoint(pretrain):
     assert len(run.metrics()) == 8
 
 
+def test_a_second_incident_after_a_checkpoint_is_mended_too(pretrain):
+    run, code = pretrain(14, {5, 6, 7, 10, 11, 12})
+    assert (code, run.state) == (0, State.FINISHED)
+    assert sum("are back" in text for text in warnings(run)) == 2
+
+
 def test_what_does_not_mend_ends_the_run_with_its_checkpoint(pretrain):
     run, code = pretrain(20, set(range(5, 30)))
     assert code == 1

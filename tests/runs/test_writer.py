@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import signal
 import subprocess
@@ -85,6 +86,18 @@ def test_text_that_is_no_unicode_is_recorded(tmp_path: Path) -> None:
         writer.save_manifest({"cases": [name]})
     assert list(Run(tmp_path).events())[-1]["message"] == name
     assert Run(tmp_path).manifest() == {"cases": [name]}
+
+
+def test_a_number_that_is_not_finite_leaves_the_line_json(tmp_path: Path) -> None:
+    with RunWriter(tmp_path / "run") as writer:
+        writer.metrics(1, {"loss": float("nan")})
+
+    def refuse(token: str) -> None:
+        raise AssertionError(token)
+
+    for line in writer.run.events_file.read_text().splitlines():
+        json.loads(line, parse_constant=refuse)
+    assert math.isnan(writer.run.metrics()[0]["loss"])
 
 
 def test_resuming_repairs_torn_lines(tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ _CHANGEABLE = frozenset(
         "minutes",
         "nodes",
         "precision",
+        "probe",
         "signals_every",
         "steps",
         "workers",
@@ -128,9 +129,11 @@ def pretrain(
     values = _settings(config, set_, options)
     if resume:
         values = _resumed(run, PretrainConfig, values)
-    keep_freed_memory()
+    settings = PretrainConfig.build(values)
+    if not settings.activation_checkpointing:  # whoever asks for that has no memory to keep
+        keep_freed_memory()
     with Display() as display:
-        work(PretrainConfig.build(values), run, resume=resume, listener=display)
+        work(settings, run, resume=resume, listener=display)
 
 
 def finetune(
@@ -138,7 +141,7 @@ def finetune(
     dataset: Annotated[
         Path | None, typer.Argument(help="Labelled cases: a folder or a list, see docs/datasets.md.")
     ] = None,
-    task: Annotated[str | None, typer.Option(help="segmentation.")] = None,
+    task: Annotated[str | None, typer.Option(help="segmentation or classification.")] = None,
     init: Init = None,
     network: Annotated[str | None, typer.Option(help="tiny, small or plus, with --init none.")] = None,
     fold: Annotated[int | None, typer.Option(help="Which part of the patients validates.")] = None,
@@ -181,6 +184,8 @@ def finetune(
     values = _settings(config, set_, options)
     if resume:
         values = _resumed(run, FinetuneConfig, values)
-    keep_freed_memory()
+    settings = FinetuneConfig.build(values)
+    if not settings.activation_checkpointing:  # as above
+        keep_freed_memory()
     with Display() as display:
-        work(FinetuneConfig.build(values), run, resume=resume, listener=display)
+        work(settings, run, resume=resume, listener=display)

@@ -20,24 +20,28 @@ _SHOWN_PROBLEMS = 5
 def predict(
     model: Annotated[Path, typer.Argument(help="Run folder or checkpoint.")],
     inputs: Annotated[list[Path], typer.Argument(help="Images or folders of images.")],
-    output: Annotated[Path, typer.Option(help="Folder for the masks.")],
+    output: Annotated[Path, typer.Option(help="Folder for the masks, or for predictions.csv.")],
     probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="Also write class probabilities.")
+        bool, typer.Option("--probabilities", help="Segmentation: also write class probabilities.")
     ] = False,
     format: Annotated[
-        str | None, typer.Option(help="nii.gz, nii, nrrd, mha or png; else the input's.")
+        str | None, typer.Option(help="Of masks: nii.gz, nii, nrrd, mha or png; else the input's.")
     ] = None,
+    mirror: Annotated[
+        bool, typer.Option("--mirror", help="Look at each image mirrored left to right too: twice the time.")
+    ] = False,
     run: Annotated[
         Path | None, typer.Option(help="Record progress in this run folder, to be followed.")
     ] = None,
 ) -> None:
-    """Segment images with a fine-tuned model, each on its own grid.
+    """Segment images with a fine-tuned model, each on its own grid; or classify them into one table.
 
     Example: unimiss predict runs/hippocampus scans/ --output masks/
     """
     from unimiss.display import Display
     from unimiss.inference import Predictor
     from unimiss.inference.folder import predict_files
+    from unimiss.inference.table import classify_files
     from unimiss.runs.writer import RunWriter
 
     suffix = None if format is None else f".{format.lstrip('.')}"
@@ -51,23 +55,34 @@ def predict(
 
         def progress(share: float, name: str) -> None:
             if writer is not None and writer.should_stop():
-                raise Stopped(f"stopped; finished masks are in {output}")
+                raise Stopped(f"stopped; what was finished is in {output}")
             tell("progress", done=round(share, 4), stage=f"predicting {name}")
 
+        def warn(message: str) -> None:
+            tell("warning", message=message)
+
         try:
-            masks = predict_files(
-                Predictor(model),
-                inputs,
-                output,
-                suffix=suffix,
-                probabilities=probabilities,
-                progress=progress,
-                warn=lambda message: tell("warning", message=message),
-            )
+            predictor = Predictor(model, mirror=mirror)
+            if predictor.task == "classification":
+                if suffix not in (None, ".csv") or probabilities:
+                    raise InputError(f"{model} classifies: its table holds all probabilities and is a csv")
+                written = classify_files(predictor, inputs, output, progress=progress, warn=warn)
+                message = f"the classes of the images are in {written}"
+            else:
+                masks = predict_files(
+                    predictor,
+                    inputs,
+                    output,
+                    suffix=suffix,
+                    probabilities=probabilities,
+                    progress=progress,
+                    warn=warn,
+                )
+                message = f"{len(masks)} mask{'s' * (len(masks) != 1)} written to {output}"
         except Stopped as stop:
             tell("stopped", message=str(stop))
         else:
-            tell("finished", message=f"{len(masks)} mask{'s' * (len(masks) != 1)} written to {output}")
+            tell("finished", message=message)
 
 
 def evaluate(

@@ -1,34 +1,45 @@
-"""Random changes of labelled patches, a whole batch at once on its device."""
+"""Random changes of labelled patches and images, a whole batch at once on its device."""
 
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+T = TypeVar("T", Tensor, None)
 
 _MAX_ANGLE = math.radians(15)
 _MAX_TILT = math.radians(7)  # out of plane: slices are thick, and little of a tilted one stays in the patch
 
 
 def augment(
-    images: Tensor, labels: Tensor, spacing: tuple[float, ...], mirror: bool, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Rotate, scale, perhaps mirror, and change intensities.
+    images: Tensor,
+    labels: T,
+    spacing: tuple[float, ...],
+    mirror: bool,
+    generator: torch.Generator,
+    *,
+    shift: float = 0.0,
+) -> tuple[Tensor, T]:
+    """Rotate, scale, perhaps shift and mirror, and change intensities.
 
     Parameters
     ----------
     images : Tensor, shape (B, C, *patch)
         Prepared patches.
-    labels : Tensor, shape (B, 1, *patch)
-        Class indices, float.
+    labels : Tensor or None, shape (B, 1, *patch)
+        Class indices, float; None where the whole image has one label.
     spacing : tuple of float
         Voxel size, so that a rotation is one in millimetres.
     mirror : bool
         Flip axes in plane at random; not for classes that tell left from right.
     generator : torch.Generator
         On the CPU; the same draws on every device.
+    shift : float
+        Largest shift along every axis, a share of its length.
 
     Returns
     -------
@@ -38,13 +49,18 @@ def augment(
     if mirror:
         for axis in (-1, -2):
             flip = torch.rand(len(images), generator=generator) < 0.5
-            images[flip], labels[flip] = images[flip].flip(axis), labels[flip].flip(axis)
-    grid = F.affine_grid(
-        _matrices(images, spacing, generator).to(images), list(images.shape), align_corners=False
-    )
+            images[flip] = images[flip].flip(axis)
+            if labels is not None:
+                labels[flip] = labels[flip].flip(axis)
+    matrices = _matrices(images, spacing, generator)
+    if shift:
+        reach = 2 * shift  # the sampler's axes have length 2
+        matrices[..., -1].uniform_(-reach, reach, generator=generator)
+    grid = F.affine_grid(matrices.to(images), list(images.shape), align_corners=False)
     padding = "border"
     images = F.grid_sample(images, grid, "bilinear", padding, align_corners=False)
-    labels = F.grid_sample(labels, grid, "nearest", padding, align_corners=False)
+    if labels is not None:
+        labels = F.grid_sample(labels, grid, "nearest", padding, align_corners=False)
     return _intensities(images, generator), labels
 
 

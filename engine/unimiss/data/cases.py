@@ -6,26 +6,20 @@ import os
 import re
 import zlib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from unimiss.data import lists
 from unimiss.data.grids import mismatch
+from unimiss.data.naming import is_mask, named_patient
 from unimiss.errors import InputError
 from unimiss.io import IMAGE_SUFFIXES, Image, dicom, is_dicom, is_image, read, suffix_of
 
-_PATIENT_PATTERNS = (
-    re.compile(r"^(\d{8})_\d{3}$"),  # NIH ChestX-ray: patient_follow-up
-    re.compile(r"^(\d{6})_\d{2}_\d{2}_\d{3}-\d{3}"),  # DeepLesion: patient_study_series_slices
-    re.compile(r"^(sub-[A-Za-z0-9]+)(_|$)"),  # BIDS
-    re.compile(r"^(.+)_000\d$"),  # nnU-Net: case_channel
-)
 _NUMBERED = re.compile(r"(.+)_(\d{4})")  # nnU-Net: case_channel
-
-LABEL_FOLDERS = frozenset({"labelsTr", "labelsTs", "labels", "label", "masks", "mask"})
-
 
 Split = Literal["training", "validation", "test"]
 
@@ -132,20 +126,16 @@ def stem(path: Path) -> str:
 
 
 def patient_of(path: Path) -> str:
-    """Patient by the naming of NIH ChestX-ray, BIDS and nnU-Net files, else the file's stem.
+    """Patient by the names of the file and its folders, see `named_patient`.
 
     Of DICOM a hash of the PatientID (else of the study, else of the image) in the header, never the ID.
     """
     identity = _identity(path)
-    if identity is not None:
-        return identity.patient
-    name = stem(path)
-    matches = (pattern.match(name) for pattern in _PATIENT_PATTERNS)
-    return next((match[1] for match in matches if match), name)
+    return identity.patient if identity is not None else named_patient(path)
 
 
 def _identity(path: Path) -> dicom.Identity | None:
-    return dicom.identity_of(path) if path.exists() and is_dicom(path) else None
+    return dicom.identity_of(path) if os.path.exists(path) and is_dicom(path) else None
 
 
 def is_held_out(patient: str, share: int) -> bool:
@@ -163,33 +153,79 @@ def fold_of(patients: Sequence[str], folds: int) -> dict[str, int]:
     return {patient: i % folds for i, patient in enumerate(order)}
 
 
-def find_images(paths: Sequence[Path]) -> list[Path]:
-    """Collect image files from files, folders and text lists with one path a line.
+@dataclass(frozen=True)
+class Found:
+    """Files of a search.
 
-    Folders are searched deeply; masks of data sets in them (in `LABEL_FOLDERS`) are no images. Of each
-    DICOM series in a folder there is one file, which stands for all; objects without pixels are left out.
+    Attributes
+    ----------
+    images : list of Path
+        One file of each image.
+    masks : list of Path
+        What was left out of the folders as masks, by its name or place.
+    """
+
+    images: list[Path]
+    masks: list[Path]
+
+
+def find_images(paths: Sequence[Path]) -> list[Path]:
+    """Collect image files as `search` does, without the masks."""
+    return search(paths).images
+
+
+def search(paths: Sequence[Path]) -> Found:
+    """Collect image files from files, folders and lists, which `read_list` reads.
+
+    Folders are searched deeply; files that `is_mask` calls masks are kept apart, but never those that are
+    named themselves. Of each DICOM series in a folder there is one file, which stands for all; objects
+    without pixels are left out. Lists name files and folders; an entry that is missing, or holds no image,
+    stays, so that whoever reads it names it.
 
     Raises
     ------
     InputError
-        A path does not exist, or no image is found.
+        A path does not exist, nor does anything in a list, or no image is found.
     """
-    found: list[Path] = []
+    found = Found([], [])
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if _is_image_in(p, path))
-            if not inside:
-                raise InputError(f"{path}: no image in this folder (looked for {', '.join(IMAGE_SUFFIXES)})")
-            found += inside
+            _search_folder(path, found)
         elif not path.exists():
             raise InputError(f"{path}: there is no such file or folder")
         elif is_image(path):
-            found.append(path)
-        elif path.suffix in (".txt", ".lst", ".csv"):
-            found += _listed(path)
+            found.images.append(path)
+        elif path.suffix.lower() in lists.SUFFIXES:
+            _search_list(path, found)
         else:
             raise InputError(f"{path} is neither an image, a folder nor a text list of paths")
-    return _one_each(found)
+    return Found(_one_each(found.images), list(dict.fromkeys(found.masks)))
+
+
+def _search_folder(folder: Path, found: Found) -> None:
+    inside = sorted(path for path in folder.rglob("*") if _is_image_in(path))
+    if not inside:
+        raise InputError(f"{folder}: no image in this folder (looked for {', '.join(IMAGE_SUFFIXES)})")
+    masks = [path for path in inside if is_mask(path.relative_to(folder))]
+    if len(masks) == len(inside):
+        raise InputError(
+            f"{folder}: all {len(masks)} files in it are masks by their names; list them in a file if not"
+        )
+    found.masks.extend(masks)
+    of_masks = set(masks)
+    found.images.extend(path for path in inside if path not in of_masks)
+
+
+def _search_list(path: Path, found: Found) -> None:
+    named = lists.read_list(path)
+    if not any(os.path.exists(item) for item in named):
+        raise InputError(f"{path} names {len(named)} files, and none is there, first {named[0]}")
+    for item in named:
+        if os.path.isdir(item):
+            with suppress(InputError):
+                _search_folder(item, found)
+                continue
+        found.images.append(item)
 
 
 def _one_each(paths: Sequence[Path]) -> list[Path]:
@@ -202,17 +238,16 @@ def _one_each(paths: Sequence[Path]) -> list[Path]:
 
 
 def _identity_of_file(path: Path) -> dicom.Identity | None:
-    return dicom.identify(path) if path.is_file() and is_dicom(path) else None
+    return dicom.identify(path) if os.path.isfile(path) and is_dicom(path) else None
 
 
-def _is_image_in(path: Path, folder: Path) -> bool:
-    """Whether a file is an image and not one of a data set's masks, by the folder that it lies in.
+def _is_image_in(path: Path) -> bool:
+    """Whether something in a folder is an image.
 
     A folder that this user may not search counts, and one with an image's name and none in it: whoever reads
     them names them.
     """
-    below = path.relative_to(folder).parts
-    if path.name.startswith(".") or not LABEL_FOLDERS.isdisjoint(below[:-1]):
+    if path.name.startswith("."):
         return False
     try:
         is_folder = path.is_dir()
@@ -233,15 +268,3 @@ def _is_locked(folder: Path) -> bool:
     except PermissionError:
         return True
     return False
-
-
-def _listed(path: Path) -> list[Path]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except ValueError as error:
-        raise InputError(f"{path} is not a text list of paths") from error
-    listed = [path.parent / line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    missing = [item for item in listed if not item.exists()]
-    if missing:
-        raise InputError(f"{path} names {len(missing)} missing files, first {missing[0]}")
-    return listed

@@ -96,7 +96,7 @@ class Preprocessing(Settings):
     spacing : tuple of float or None
         Volumes: voxel size in mm (depth, height, width) that they are resampled to.
     size : tuple of int or None
-        Radiographs: size (height, width) that they are resized to.
+        Radiographs, and volumes that are seen whole: size that they are resized to.
     intensity : Intensity or Intensities
         How values are scaled.
     channels : int
@@ -106,7 +106,7 @@ class Preprocessing(Settings):
     """
 
     spacing: tuple[Millimetres, Millimetres, Millimetres] | None = None
-    size: tuple[Pixels, Pixels] | None = None
+    size: tuple[Pixels, Pixels] | tuple[Pixels, Pixels, Pixels] | None = None
     intensity: Scaling
     channels: Annotated[int, Field(gt=0, le=64)] = 1
     files: Annotated[int, Field(gt=0, le=64)] = 1
@@ -114,7 +114,7 @@ class Preprocessing(Settings):
     @property
     def dimension(self) -> int:
         """2 for radiographs, 3 for volumes."""
-        return 3 if self.spacing is not None else 2
+        return 3 if self.spacing is not None else len(self.size or (0, 0))
 
     def grid(self, image: Image) -> tuple[int, ...]:
         """Spatial shape of the prepared image."""

@@ -53,8 +53,8 @@ def volume_views(volume: Any, size: tuple[int, int, int], rng: Rng) -> Array:
 
     Parameters
     ----------
-    volume : array-like, shape (1, depth, height, width)
-        Read only where the views lie: a cached array is decompressed in part.
+    volume : array-like, shape (channels, depth, height, width)
+        Read only where the views lie: a cached array is decompressed in part. One channel is drawn.
     size : tuple of int
         Depth, height and width of a view.
     rng : Generator
@@ -65,12 +65,13 @@ def volume_views(volume: Any, size: tuple[int, int, int], rng: Rng) -> Array:
     array, float32, shape (2, 1, *size)
         Crops of 0.8 to 1.2 times the size in plane, limited by what there is, resized bilinearly.
     """
+    channel = int(rng.integers(volume.shape[0])) if volume.shape[0] > 1 else 0
     whole = tuple(slice(0, n) for n in volume.shape[1:])
     around = (round(size[0] * 1.5), *(round(n * rng.uniform(1.4, 1.8)) for n in size[1:]))
     neighbourhood = _window(whole, around, rng)
     windows = [_window(neighbourhood, _crop_size(size, rng), rng) for _ in _VOLUME_STYLES]
     hull = tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(*windows, strict=True))
-    block = torch.from_numpy(np.ascontiguousarray(volume[(slice(None), *hull)]))[0]
+    block = torch.from_numpy(np.ascontiguousarray(volume[(slice(channel, channel + 1), *hull)]))[0]
     views = torch.empty((2, 1, *size))
     for view, window, style in zip(views[:, 0], windows, _VOLUME_STYLES, strict=True):
         _make_volume_view(view, block[_relative(window, hull)], style, rng)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from unimiss.data.datasets import Kind
 from unimiss.data.datasets.problems import Acceptable
 from unimiss.models.checkpoint import STARTER
 from unimiss.models.presets import Network
@@ -14,6 +15,7 @@ from unimiss.settings import Auto
 from unimiss.training import Positive, TrainingSettings
 
 PositiveFloat = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 Name = Annotated[str, BeforeValidator(str)]  # YAML takes the name 1 for a number
 Plane = Annotated[int, Field(ge=16)]
 Patch = tuple[Plane, Plane] | tuple[Annotated[int, Field(ge=2)], Plane, Plane]
@@ -32,7 +34,7 @@ class FinetuneConfig(TrainingSettings):
         Classes that are not learned: background of masks; cases of images lose them.
     accept : list of "empty masks", "duplicates"
         Faults that do not refuse the data set: empty masks are kept, of duplicates the first.
-    task : "segmentation"
+    task : "segmentation" or "classification"
         What is learned.
     init : Path or None
         Pre-trained backbone or segmentation model to start from (see `models.checkpoint.find`); none for
@@ -49,17 +51,25 @@ class FinetuneConfig(TrainingSettings):
     steps, minutes : int, float
         Length of the training; with `minutes` the schedule is annealed to the wall-clock.
     patch : tuple of int
-        Size of a training patch; of the whole resized image for radiographs.
+        What the network sees at once: a patch of a volume to segment; else the whole image, resized.
     spacing : tuple of float
-        Voxel size in mm (depth, height, width) that volumes are resampled to.
+        Segmentation: voxel size in mm (depth, height, width) that volumes are resampled to.
     batch_size : int
-        Patches in a step, over all processes.
+        Patches or images in a step, over all processes.
     lr, weight_decay, clip : float
         Of AdamW: peak learning rate (polynomial decay 0.9 after a warm-up), decay, largest gradient norm.
+    layer_decay : float
+        Factor of the learning rate from each stage of the encoder to the one before it; 0 freezes them.
+    average : float
+        Decay, in each step, of the moving average of the weights, which is what is validated and kept; 0 for
+        the weights themselves.
     foreground : float
-        Share of patches that are centred on a labelled class.
+        Segmentation: share of patches that are centred on a labelled class.
+    balance : bool
+        Classification: count all classes alike, however rare; probabilities are then those of a population
+        where they are equally frequent.
     mirror : bool
-        Flip patches in plane; not for classes that tell left from right.
+        Flip images in plane; not for classes that tell left from right.
     validations, validation_cases : int
         How often, and on how many cases, the model is validated.
     """
@@ -68,7 +78,7 @@ class FinetuneConfig(TrainingSettings):
     labels: dict[Name, Name] = {}
     ignore: list[Name] = []
     accept: list[Acceptable] = []
-    task: Literal["segmentation"] = "segmentation"
+    task: Kind = "segmentation"
     init: Path | None = Path(STARTER)
     network: Network = "tiny"
     fold: Annotated[int, Field(ge=0)] = 0
@@ -80,15 +90,18 @@ class FinetuneConfig(TrainingSettings):
     patch: Patch | Auto = "auto"
     spacing: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | Auto = "auto"
     batch_size: Positive | Auto = "auto"
-    lr: PositiveFloat = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 3e-5
+    lr: PositiveFloat | Auto = "auto"
+    weight_decay: Annotated[float, Field(ge=0)] | Auto = "auto"
     clip: PositiveFloat = 12.0
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.03
-    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    warmup: Share = 0.03
+    drop_path: Share = 0.0
+    layer_decay: Annotated[float, Field(ge=0, le=1)] = 1.0
+    average: Share | Auto = "auto"
     foreground: Annotated[float, Field(ge=0, le=1)] = 0.67
+    balance: bool = True
     mirror: bool = False
     validations: Annotated[int, Field(ge=1)] = 5
-    validation_cases: Positive = 12
+    validation_cases: Positive | Auto = "auto"
 
     @model_validator(mode="after")
     def _fold_exists(self) -> FinetuneConfig:

@@ -1,14 +1,12 @@
-"""Labelled cases into the cache, and what the data set says about spacing, patch and intensities."""
+"""Labelled cases into the cache, and what they say about intensities."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from unimiss.data.cache import Arrays, Cache
@@ -28,14 +26,8 @@ from unimiss.data.preprocessing import (
 )
 from unimiss.errors import InputError
 from unimiss.finetuning.config import FinetuneConfig
-from unimiss.geometry import Geometry
 from unimiss.io import Image, read
-from unimiss.io.probe import probe
 from unimiss.settings import known
-
-_NATIVE_PLANE = 96  # MiT's grids are a quarter of the image's: smaller images are enlarged, to twice at most
-_PATCH_VOXELS = {"cpu": 32 * 96 * 96, "cuda": 48 * 192 * 192}
-_SQUARE = (224, 224)
 
 Warn = Callable[[str], None]
 
@@ -49,66 +41,13 @@ class PreparedCase:
     case : Case
         Where it came from.
     key : str
-        Its folder in the cache: "image" (C, *grid), "label" (1, *grid) or, of
-        overlapping classes, (classes, *grid), "points" (N, 1 + axes).
+        Its folder in the cache: "image" (C, *grid); of a case with masks "label" (1, *grid) or, of
+        overlapping classes, (classes, *grid). "points" (N, 1 + axes): where its classes are, of a CT
+        without masks anywhere.
     """
 
     case: Case
     key: str
-
-
-def resolve_grid(config: FinetuneConfig, cases: Sequence[Case], processes: int) -> FinetuneConfig:
-    """Choose voxel size, patch and a batch that `processes` share, from the headers of the images."""
-    geometries = _grids(cases)
-    dimensions = {geometry.ndim for geometry in geometries}
-    if len(dimensions) != 1:
-        raise InputError(f"{config.dataset} mixes volumes and flat images; put them into two data sets")
-    gpu = torch.cuda.is_available()
-    values: dict[str, Any] = {}
-    if dimensions == {2}:
-        values = {"patch": _SQUARE, "batch_size": 16 if gpu else 8}
-    else:
-        spacings = np.array([geometry.spacing for geometry in geometries])
-        extents = np.array([np.multiply(g.shape, g.spacing) for g in geometries])
-        spacing, extent = np.median(spacings, axis=0), np.median(extents, axis=0)
-        enlarge = float(np.clip(_NATIVE_PLANE / (extent / spacing)[1:].max(), 1, 2))
-        spacing[1:] /= enlarge
-        if config.spacing != "auto":
-            spacing = np.array(config.spacing)
-        values["spacing"] = tuple(float(round(v, 4)) for v in spacing)
-        values["patch"] = fit_patch(extent / spacing, _PATCH_VOXELS["cuda" if gpu else "cpu"])
-        values["batch_size"] = 2
-    values["batch_size"] = -(-values["batch_size"] // processes) * processes
-    dimension = max(dimensions)
-    if config.patch != "auto" and len(config.patch) != dimension:
-        raise InputError(f"patch = {list(config.patch)} does not fit: the images have {dimension} axes")
-    auto = {name: value for name, value in values.items() if getattr(config, name) == "auto"}
-    return FinetuneConfig.build({**config.model_dump(), **auto})
-
-
-def _grids(cases: Sequence[Case]) -> list[Geometry]:
-    found = []
-    for case in cases:
-        try:
-            found.append(probe(case.image))
-        except InputError:
-            continue  # `prepare_cases` names it
-    if not found:
-        raise InputError(f"none of the {len(cases)} images can be read, first {cases[0].image}")
-    return found
-
-
-def fit_patch(grid: Sequence[float], limit: int) -> tuple[int, ...]:
-    """Return the largest patch for volumes of a median grid: multiples of 16 deep and 32 in plane.
-
-    Where it would have more than `limit` voxels, its relatively largest axis shrinks first.
-    """
-    steps = np.array([16, 32, 32])
-    patch = np.maximum(1, np.rint(np.array(grid) / steps)) * steps
-    while patch.prod() > limit and (patch > steps).any():
-        largest = np.argmax(np.where(patch > steps, patch / steps, 0))
-        patch[largest] -= steps[largest]
-    return tuple(int(n) for n in patch)
 
 
 def prepare_cases(
@@ -131,6 +70,8 @@ def prepare_cases(
     """
     storing = _storing(_first_readable(cases), dataset.channels, config)
     classes = f"{sorted(dataset.labels)}|{dataset.values}|{dataset.overlapping}"
+    if dataset.kind == "classification":
+        classes = dataset.kind  # which classes there are changes nothing in the cache
     recipe = f"finetune|{storing.model_dump_json()}|{classes}"
     bare = replace(dataset, cases=(), problems=())  # each job goes to another process
     jobs = [Job((*case.images, *case.masks), partial(_prepare, case, storing, bare)) for case in cases]
@@ -146,7 +87,7 @@ def prepare_cases(
 
 
 def fit_intensity(storing: Preprocessing, training: Sequence[PreparedCase], cache: Cache) -> Preprocessing:
-    """Fit CT intensities to the labelled voxels of the training cases: 0.5 to 99.5 %, mean, spread."""
+    """Fit CT intensities to the points of the training cases: 0.5 to 99.5 %, mean, spread."""
     channels = _channels(storing.intensity)
     if all(one.scheme != "hounsfield" for one in channels):
         return storing
@@ -191,12 +132,12 @@ def _first_readable(cases: Sequence[Case]) -> list[Image]:
 def _storing(images: Sequence[Image], names: Sequence[str], config: FinetuneConfig) -> Preprocessing:
     """How the cache stores cases that are like that of `images`, whose channels have these names."""
     files, channels = len(images), sum(image.channels for image in images)
-    if images[0].geometry.ndim == 2:
-        height, width = known(config.patch)[:2]
+    flat = images[0].geometry.ndim == 2
+    if flat:
         channels = 3 if files == 1 else channels
-        return Preprocessing(size=(height, width), intensity=BY_PERCENTILE, channels=channels, files=files)
-    if files == 1:  # the channels of one file are of one kind
-        intensity: Scaling = HOUNSFIELD if is_ct(images[0]) else BY_PERCENTILE
+        intensity: Scaling = BY_PERCENTILE
+    elif files == 1:  # the channels of one file are of one kind
+        intensity = HOUNSFIELD if is_ct(images[0]) else BY_PERCENTILE
     else:
         named = [*names, *[""] * files][:files]
         kinds = [
@@ -205,17 +146,23 @@ def _storing(images: Sequence[Image], names: Sequence[str], config: FinetuneConf
             for _ in range(image.channels)
         ]
         intensity = _joined(kinds) if HOUNSFIELD in kinds else BY_PERCENTILE
-    spacing = known(config.spacing)
-    return Preprocessing(spacing=spacing, intensity=intensity, channels=channels, files=files)
+    if flat or config.spacing == "auto":  # a spacing is resolved where patches are cut out of volumes
+        return Preprocessing(size=known(config.patch), intensity=intensity, channels=channels, files=files)
+    return Preprocessing(spacing=config.spacing, intensity=intensity, channels=channels, files=files)
 
 
 def _prepare(case: Case, storing: Preprocessing, dataset: Dataset) -> Arrays:
-    image, mask = read_image(case.images), read_mask(case, dataset)
+    image = read_image(case.images)
+    array = storing.prepare(image)
+    whole = all(one.scheme == "hounsfield" for one in _channels(storing.intensity))
+    stored = array.astype(np.int16 if whole else np.float16)  # half of a Hounsfield unit is lost from 1024 on
+    if not case.masks:  # CT is scaled by places anywhere in it
+        anywhere = np.ones((1, *array.shape[1:]), np.uint8)
+        fits = any(one.scheme == "hounsfield" for one in _channels(storing.intensity))
+        return {"image": stored, **({"points": class_points(anywhere, 2)} if fits else {})}
+    mask = read_mask(case, dataset)
     difference = mismatch(image.geometry, mask.geometry)
     if difference:
         raise InputError(f"{case.masks[0]} does not lie on its image {case.image.name}: {difference}")
-    array = storing.prepare(image)
     classes = storing.prepare_labels(mask, [0, 1] if dataset.overlapping else list(dataset.labels))
-    whole = all(one.scheme == "hounsfield" for one in _channels(storing.intensity))
-    stored = array.astype(np.int16 if whole else np.float16)  # half of a Hounsfield unit is lost from 1024 on
     return {"image": stored, "label": classes, "points": class_points(classes, len(dataset.labels))}

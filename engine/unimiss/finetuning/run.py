@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,16 +9,21 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from unimiss.data.cache import Cache
-from unimiss.data.cases import Case, fold_of, is_held_out
-from unimiss.data.datasets import open_dataset
+from unimiss.data.cases import Case
+from unimiss.data.datasets import Kind, open_dataset
 from unimiss.devices import refuse_uneven, versions
 from unimiss.errors import InputError
+from unimiss.finetuning.classification import Classification
 from unimiss.finetuning.config import FinetuneConfig
-from unimiss.finetuning.loop import Finetuning, Material
-from unimiss.finetuning.prepare import PreparedCase, fit_intensity, prepare_cases, resolve_grid
+from unimiss.finetuning.grids import read_grids
+from unimiss.finetuning.loop import Finetuning
+from unimiss.finetuning.prepare import PreparedCase, fit_intensity, prepare_cases
+from unimiss.finetuning.segmentation import Segmentation
+from unimiss.finetuning.splits import FEWEST_TO_HOLD_OUT, Splits, saved_splits, split_cases
+from unimiss.finetuning.task import Material, Task
 from unimiss.finetuning.train import train
 from unimiss.models import checkpoint
-from unimiss.models.segmentation import SegmentationNetwork
+from unimiss.models.checkpoint import Description
 from unimiss.models.transfer import transfer
 from unimiss.runs import Run
 from unimiss.runs.writer import Listener, RunWriter
@@ -29,16 +33,14 @@ from unimiss.training import carry_out
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-_FEWEST_TO_HOLD_OUT = 20
 _STEPS = {"cpu": 2_000, "cuda": 25_000}
-
-Splits = dict[str, list[Case]]
+_TASKS: dict[Kind, type[Task]] = {"segmentation": Segmentation, "classification": Classification}
 
 
 def finetune(
     config: FinetuneConfig, run: Path | str, *, resume: bool = False, listener: Listener | None = None
 ) -> Run:
-    """Train a segmentation network on labelled cases.
+    """Train a network for a task on labelled cases.
 
     Parameters
     ----------
@@ -97,21 +99,16 @@ def _finetune(config: FinetuneConfig, writer: RunWriter, fabric: Fabric) -> bool
         report=checking,
         warn=writer.warn,
     )
-    labels = dataset.labels
     if dataset.kind != config.task:
         raise InputError(f"{config.dataset} is a data set for {dataset.kind}, and the task is {config.task}")
-    if dataset.overlapping:
-        names = ", ".join(name for value, name in labels.items() if value)
-        raise InputError(
-            f"{config.dataset}: {names} may overlap, and overlapping classes cannot be trained yet"
-        )
-    if len(labels) < 2:
-        raise InputError(f"{config.dataset}: the masks hold no class besides the background")
-    splits = _saved_splits(writer, dataset.cases) or split_cases(dataset.cases, config)
+    task = _TASKS[config.task]
+    task.check(dataset, config)
+    splits = saved_splits(writer, dataset.cases) or split_cases(dataset.cases, config)
     if config.holdout and not splits["test"]:
-        writer.warn(f"no patient is held out for a test: there are fewer than {_FEWEST_TO_HOLD_OUT}")
+        writer.warn(f"no patient is held out for a test: there are fewer than {FEWEST_TO_HOLD_OUT}")
+    task.check_splits(splits, dataset)
     used = splits["training"] + splits["validation"]
-    config = _resolve_length(resolve_grid(config, used, fabric.world_size))
+    config = _resolve(config, task, used, fabric.world_size)
     refuse_uneven(config.batch_size, fabric.world_size)
 
     def report(share: float) -> None:
@@ -120,33 +117,40 @@ def _finetune(config: FinetuneConfig, writer: RunWriter, fabric: Fabric) -> bool
 
     with fabric.rank_zero_first():
         prepared, storing = prepare_cases(used, config, dataset, cache, report, writer.warn)
-    training = [item for item in prepared if item.case in set(splits["training"])]
-    validation = [item for item in prepared if item.case in set(splits["validation"])]
+    learned = set(splits["training"])
+    training = [item for item in prepared if item.case in learned]
+    validation = [item for item in prepared if item.case not in learned]
     if not training or not validation:
         raise InputError(
             f"{config.dataset}: training and validation need one usable case each; "
             f"{len(used) - len(prepared)} of {len(used)} cases were left out"
         )
-    material = Material(training, validation, labels, fit_intensity(storing, training, cache))
-    torch.manual_seed(config.seed)
-    network = SegmentationNetwork(
-        config.network,
-        material.preprocessing.channels,
-        len(labels),
-        known(config.patch),
+    preprocessing, native = fit_intensity(storing, training, cache), known(config.patch)
+    description = Description(
+        kind=config.task,
+        network=config.network,
+        native={len(native): native},
+        channels={len(native): preprocessing.channels},
         rereads_coarsest=_rereads_coarsest(config, writer),
-        drop_path=config.drop_path,
+        labels=dataset.labels,
+        overlapping=dataset.overlapping,
+        preprocessing=preprocessing,
+        objective=config.task,
+        step=0,
+        provenance={"versions": versions(), "seed": config.seed, "dataset": dataset.name},
     )
+    torch.manual_seed(config.seed)
+    network = description.make_network(config.drop_path)
     transferred = None if source is None else transfer(network, source.network())
     if transferred is not None:
         writer.progress(0.0, stage=f"weights: {transferred}")
     if not writer.resumed:
-        writer.save_manifest(_manifest(config, splits, prepared, labels, transferred))
+        writer.save_manifest(_manifest(config, splits, prepared, dataset.labels, transferred))
     elif len(prepared) < len(writer.run.manifest()["hashes"]):
         raise InputError("cases of this run are gone or damaged (see above); put them back to resume it")
     writer.save_config(config.model_dump(mode="json"))  # last: a folder with it can be resumed
-    provenance = {"versions": versions(), "seed": config.seed, "dataset": dataset.name}
-    return train(Finetuning(config, network, material, cache, fabric), writer, provenance)
+    material = Material(training, validation, description)
+    return train(Finetuning(config, network, task(config, material, cache), fabric), writer)
 
 
 def _rereads_coarsest(config: FinetuneConfig, writer: RunWriter) -> bool:
@@ -158,55 +162,22 @@ def _rereads_coarsest(config: FinetuneConfig, writer: RunWriter) -> bool:
     return description.rereads_coarsest and set(description.native) == {len(known(config.patch))}
 
 
-def split_cases(cases: Sequence[Case], config: FinetuneConfig) -> Splits:
-    """Split by patient: the held-out test, the validation fold, the rest for training.
-
-    Splits and folds that the data set names are kept; a patient is in one of each.
-    """
-    patients = sorted({case.patient for case in cases})
-    named = {case.patient: case.split for case in cases if case.split}
-    holdout = config.holdout if len(patients) >= _FEWEST_TO_HOLD_OUT and not named else 0
-    test = {p for p in patients if is_held_out(p, holdout) or named.get(p) == "test"}
-    others = [patient for patient in patients if patient not in test]
-    if len(others) < 2:
-        raise InputError(f"{config.dataset} has cases of {len(patients)} patients; at least 2 are needed")
-    folds = {case.patient: case.fold for case in cases if case.fold is not None}
-    folds = folds or fold_of(others, min(config.folds, len(others)))
-    validation = {patient for patient in others if named.get(patient) == "validation"}
-    validation = validation or {patient for patient in others if folds.get(patient) == config.fold}
-    if not validation:
-        raise InputError(f"fold {config.fold} is empty: there are only {len(others)} patients")
-    rest = sorted(set(others) - validation, key=lambda p: zlib.crc32(f"{config.seed}:{p}".encode()))
-    training = set(rest[: max(1, round(config.fraction * len(rest)))])
-    return {
-        "training": [case for case in cases if case.patient in training],
-        "validation": [case for case in cases if case.patient in validation],
-        "test": [case for case in cases if case.patient in test],
-    }
-
-
-def _saved_splits(writer: RunWriter, cases: Sequence[Case]) -> Splits | None:
-    """Return the splits that a resumed run began with, whatever was added to the data set since."""
-    if not writer.resumed or not writer.run.manifest_file.exists():
-        return None
-    by_image = {str(case.image): case for case in cases}
-    splits = writer.run.manifest()["splits"]
-    missing = [path for paths in splits.values() for path in paths if path not in by_image]
-    if missing:
-        raise InputError(
-            f"{len(missing)} cases of this run are gone, first {missing[0]}; put them back to resume it"
-        )
-    return {name: [by_image[path] for path in paths] for name, paths in splits.items()}
-
-
-def _resolve_length(config: FinetuneConfig) -> FinetuneConfig:
-    values: dict[str, Any] = {}
-    if config.steps == "auto" and config.minutes is None:
-        values["steps"] = _STEPS["cuda" if torch.cuda.is_available() else "cpu"]
-    if config.checkpoint_every == "auto":
-        steps = values.get("steps", config.steps)
-        values["checkpoint_every"] = 100 if steps == "auto" else max(10, min(500, steps // 10))
-    return FinetuneConfig.build({**config.model_dump(), **values})
+def _resolve(
+    config: FinetuneConfig, task: type[Task], cases: Sequence[Case], processes: int
+) -> FinetuneConfig:
+    """Choose what is "auto", for the images and the device; processes share a batch evenly."""
+    grids = read_grids(cases, config.dataset)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    values = dict(task.resolve(config, grids, device))
+    values["batch_size"] = -(-values["batch_size"] // processes) * processes
+    if config.patch != "auto" and len(config.patch) != grids[0].ndim:
+        raise InputError(f"patch = {list(config.patch)} does not fit: the images have {grids[0].ndim} axes")
+    if config.minutes is None:
+        values["steps"] = _STEPS[device]
+    steps = values.get("steps", "auto") if config.steps == "auto" else config.steps
+    values["checkpoint_every"] = 100 if steps == "auto" else max(10, min(500, steps // 10))
+    auto = {name: value for name, value in values.items() if getattr(config, name) == "auto"}
+    return FinetuneConfig.build({**config.model_dump(), **auto})
 
 
 def _manifest(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from unimiss.devices import any_process
 from unimiss.errors import JobError
 from unimiss.finetuning.loop import Finetuning
 from unimiss.models.checkpoint import Checkpoint
@@ -54,7 +55,7 @@ class Clock:
         return round(self.elapsed * (1 - progress) / max(progress, 1e-6), 1)
 
 
-def train(training: Finetuning, writer: RunWriter, provenance: Mapping[str, Any]) -> bool:
+def train(training: Finetuning, writer: RunWriter) -> bool:
     """Run the loop to its end, or to an orderly stop.
 
     Returns
@@ -89,51 +90,39 @@ def train(training: Finetuning, writer: RunWriter, provenance: Mapping[str, Any]
                 "go on from the last checkpoint with a lower learning rate"
             )
         progress = fabric.broadcast(clock.progress(step))
-        stopping = fabric.broadcast(writer.should_stop())
+        stopping = any_process(fabric, writer.should_stop())
         if progress >= min(1.0, state["validate_at"]) and not stopping:
             state["elapsed"] = clock.elapsed
             if not bad:
-                _save(training, writer, step, state, provenance)  # a validation may be long, or be stopped
+                _save(training, writer, step, state)  # a validation may be long, or be stopped
             writer.progress(progress, stage="validating", step=step, remaining_s=clock.remaining(progress))
             values |= training.validate(lambda share: writer.refuse_to_go_on())
-            _keep_best(training, writer, step, values["dice"], state, provenance)
+            _keep_best(training, writer, step, values[training.task.metric], state)
             progress = fabric.broadcast(clock.progress(step))
             state["validate_at"] = progress + (1 - _FIRST_VALIDATION) / max(1, config.validations - 1)
         writer.metrics(step, values)
         writer.progress(progress, stage="fine-tuning", step=step, remaining_s=clock.remaining(progress))
         if not bad and (stopping or progress >= 1 or step % every == 0):
             state["elapsed"] = clock.elapsed
-            _save(training, writer, step, state, provenance)
+            _save(training, writer, step, state)
         if stopping and progress < 1:
             return False
     return True
 
 
 def _keep_best(
-    training: Finetuning,
-    writer: RunWriter,
-    step: int,
-    dice: float,
-    state: dict[str, Any],
-    provenance: Mapping[str, Any],
+    training: Finetuning, writer: RunWriter, step: int, reached: float, state: dict[str, Any]
 ) -> None:
-    if dice < state["best"] or not writer.active:
+    if reached < state["best"] or not writer.active:
         return
-    state["best"] = dice
-    model = training.checkpoint(step, {"dice": dice}, provenance)
-    weights = {name: t for name, t in model.tensors.items() if name.startswith("network.")}
-    Checkpoint(model.description, weights).save(writer.run.best)
-    writer.event("checkpoint", step=step, path=str(Path("checkpoints") / writer.run.best.name), dice=dice)
+    state["best"] = reached
+    figure = {training.task.metric: reached}
+    training.model(step, figure).save(writer.run.best)
+    writer.event("checkpoint", step=step, path=str(Path("checkpoints") / writer.run.best.name), **figure)
 
 
-def _save(
-    training: Finetuning,
-    writer: RunWriter,
-    step: int,
-    state: Mapping[str, Any],
-    provenance: Mapping[str, Any],
-) -> None:
+def _save(training: Finetuning, writer: RunWriter, step: int, state: Mapping[str, Any]) -> None:
     if not writer.active:
         return
-    training.checkpoint(step, state, provenance).save(writer.run.last)
+    training.checkpoint(step, state).save(writer.run.last)
     writer.event("checkpoint", step=step, path=str(Path("checkpoints") / writer.run.last.name))

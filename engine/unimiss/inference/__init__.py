@@ -1,4 +1,4 @@
-"""Prediction: an image in, a mask on its own grid out."""
+"""Prediction: an image in, a mask on its own grid or probabilities of classes out."""
 
 from unimiss.inference.predictor import Predictor
 

@@ -1,14 +1,15 @@
-"""Prediction of files: a mask under each input's own name, one bad case never stops the others."""
+"""Masks of files, each under its input's own name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from unimiss.data.cases import case_name, find_images, group_channels, read_image
-from unimiss.errors import InputError, JobError, Stopped, UnimissError
+from unimiss.data.cases import case_name
+from unimiss.errors import InputError
+from unimiss.inference.cases import find_cases, predict_each
 from unimiss.inference.predictor import Predictor
-from unimiss.io import is_dicom, suffix_of, write
+from unimiss.io import Image, is_dicom, suffix_of, write
 from unimiss.runs import atomic
 
 _FORMATS = (".nii.gz", ".nii", ".nrrd", ".mha", ".png")
@@ -43,7 +44,7 @@ def predict_files(
     progress : callable
         Receives the finished share, 0 to 1, and the current case's name.
     warn : callable
-        Receives a sentence for each case that could not be segmented.
+        Receives a sentence for each case that could not be segmented, and one about masks in the folders.
 
     Returns
     -------
@@ -61,48 +62,23 @@ def predict_files(
         raise InputError(f"masks cannot be written as {suffix}; use one of {', '.join(_FORMATS)}")
     if suffix == ".png" and predictor.preprocessing.dimension == 3:
         raise InputError("a PNG holds one flat picture; volumes need nii.gz, nrrd or mha")
-    cases = _cases(find_images(inputs), predictor.preprocessing.files)
+    cases = find_cases(inputs, predictor.preprocessing.files, warn)
     targets = [output / f"{case_name(case)}{suffix or _own(case[0])}" for case in cases]
     _refuse_collisions([case[0] for case in cases], targets)
     if output.exists() and not output.is_dir():
         raise InputError(f"{output} is a file; masks need a folder")
     atomic.write_json(output / "labels.json", {str(v): name for v, name in predictor.labels.items()})
-    written, problems = [], []
-    for i, (case, target) in enumerate(zip(cases, targets, strict=True)):
+    written = []
 
-        def report(share: float, done: int = i, name: str = _called(case)) -> None:
-            progress((done + share) / len(cases), name)
+    def work(image: Image, report: Callable[[float], None]) -> tuple[Image, Image | None]:
+        return predictor.segment(image, report, probabilities=probabilities)
 
-        try:
-            mask, scores = predictor.segment(read_image(case), report, probabilities=probabilities)
-        except Stopped:
-            raise
-        except UnimissError as error:  # one bad case never stops the others; a full disk does, below
-            problems.append(str(error))
-            if len(cases) > 1:
-                warn(f"left out: {error}")
-            continue
-        write(mask, target)
+    for i, (mask, scores) in predict_each(cases, work, done="segmented", progress=progress, warn=warn):
+        write(mask, targets[i])
         if scores is not None:
-            write(scores, output / f"{case_name(case)}_probabilities.nii.gz")
-        written.append(target)
-        report(1.0)
-    if not written:
-        raise InputError(problems[0] if len(problems) == 1 else f"no input could be segmented; {problems[0]}")
-    if problems:
-        raise JobError(f"{len(written)} of {len(cases)} inputs were segmented; {len(problems)} were left out")
+            write(scores, output / f"{case_name(cases[i])}_probabilities.nii.gz")
+        written.append(targets[i])
     return written
-
-
-def _cases(images: Sequence[Path], files: int) -> list[tuple[Path, ...]]:
-    """Put the files of each case together; what is no complete case is refused when its turn comes."""
-    if files == 1:
-        return [(image,) for image in images]
-    return [tuple(channels[n] for n in sorted(channels)) for channels in group_channels(images).values()]
-
-
-def _called(case: tuple[Path, ...]) -> str:
-    return case_name(case) if is_dicom(case[0]) or len(case) > 1 else case[0].name
 
 
 def _own(image: Path) -> str:

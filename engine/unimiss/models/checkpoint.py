@@ -51,7 +51,9 @@ class Description(Settings):
     reconstruction, deep_supervision, rereads_coarsest : bool
         As in `Backbone` and `SegmentationNetwork`.
     labels : dict of int to str
-        Label values and names in the order of the classes, background first.
+        Label values and names in the order of the classes; of a segmentation background first.
+    overlapping : bool
+        Whether an image may have several classes or none; else it has exactly one.
     preprocessing : Preprocessing or None
         What prediction does to an image, exactly as training did.
     objective : str
@@ -73,6 +75,7 @@ class Description(Settings):
     deep_supervision: bool = True
     rereads_coarsest: bool = False
     labels: dict[int, str] = {}
+    overlapping: bool = False
     preprocessing: Preprocessing | None = None
     objective: str
     step: int
@@ -105,14 +108,17 @@ class Description(Settings):
                 f"leave it out, name the model of a {network} with --init, or begin anew with --init none"
             )
 
-    def make_network(self) -> nn.Module:
-        """Make the network that is described, untrained."""
+    def make_network(self, drop_path: float = 0.0) -> nn.Module:
+        """Make the network that is described, untrained; `drop_path` is its encoder's stochastic depth."""
         channels = {d: self.channels.get(d, INPUT_CHANNELS[d]) for d in self.native}
         if self.kind == "backbone":
-            return Backbone(self.network, self.native, channels, reconstruction=self.reconstruction)
+            return Backbone(
+                self.network, self.native, channels, reconstruction=self.reconstruction, drop_path=drop_path
+            )
         ((d, native),) = self.native.items()
         if self.kind == "classification":
-            return ClassificationNetwork(self.network, channels[d], len(self.labels), native)
+            classes = len(self.labels)
+            return ClassificationNetwork(self.network, channels[d], classes, native, drop_path=drop_path)
         return SegmentationNetwork(
             self.network,
             channels[d],
@@ -120,6 +126,7 @@ class Description(Settings):
             native,
             deep_supervision=self.deep_supervision,
             rereads_coarsest=self.rereads_coarsest,
+            drop_path=drop_path,
         )
 
 

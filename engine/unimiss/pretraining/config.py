@@ -12,11 +12,11 @@ from unimiss.settings import Auto
 from unimiss.training import Positive, TrainingSettings
 
 Share = Annotated[float, Field(ge=0, le=1)]
-PositiveFloat = Annotated[float, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 ViewSize2d = tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]]
 ViewSize3d = tuple[Annotated[int, Field(ge=2)], Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]]
 Spacing = tuple[PositiveFloat, PositiveFloat, PositiveFloat] | Literal["native"]
-Weight = Annotated[float, Field(ge=0)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 DropPath = Annotated[float, Field(ge=0, lt=1)]
 DrrViews = tuple[Literal["axial", "frontal", "lateral"], ...]
 
@@ -27,7 +27,8 @@ class PretrainConfig(TrainingSettings):
     Attributes
     ----------
     images, volumes : list of Path
-        Files, folders or text lists of radiographs and of volumes; either may be empty.
+        Files, folders or text lists of radiographs and of volumes; either may be empty. Of a volume with
+        several channels, such as MR sequences, one is drawn for each pair of views.
     network : "tiny", "small" or "plus"
         Size of MiT.
     objective : "unimiss" or "unimiss+"
@@ -115,14 +116,14 @@ class PretrainConfig(TrainingSettings):
     epoch_2d: Positive | Auto = "auto"
     epoch_3d: Positive | Auto = "auto"
     epochs_each: Positive | Auto = "auto"
-    outputs: Positive | Auto = "auto"
+    outputs: Annotated[int, Field(ge=2)] | Auto = "auto"
     student_temperature: PositiveFloat = 0.1
     teacher_temperature: PositiveFloat | Auto = "auto"
     momentum: Share | Auto = "auto"
     lr: PositiveFloat | Auto = "auto"
     final_lr: PositiveFloat = 1e-6
     warmup: Annotated[int, Field(ge=0)] | Auto = "auto"
-    weight_decay: tuple[float, float] = (0.04, 0.4)
+    weight_decay: tuple[Weight, Weight] = (0.04, 0.4)
     clip: Weight | Auto = "auto"
     clip_each: bool | Auto = "auto"
     freeze_last: Annotated[int, Field(ge=0)] | Auto = "auto"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,7 +14,6 @@ from unimiss.devices import (
     average,
     gradients_are_finite,
     out_of_memory,
-    resolve_precision,
 )
 from unimiss.errors import InputError, JobError
 from unimiss.models.checkpoint import Checkpoint, Description
@@ -29,10 +28,13 @@ from unimiss.pretraining.plus import PlusDistillation
 from unimiss.pretraining.probe import Probe
 from unimiss.pretraining.schedules import cosine
 from unimiss.pretraining.signals import measure
+from unimiss.scaling import LossScale
 from unimiss.settings import known
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+T = TypeVar("T")
 
 
 class Pretraining:
@@ -62,12 +64,13 @@ class Pretraining:
         if config.compile:
             learner.compile()
             self.teacher.compile()
-        self._scales = resolve_precision(config.precision) == "16-mixed"
-        optimizer = torch.optim.AdamW(_groups(learner), lr=0.0)
+        on_cpu = fabric.device.type == "cpu"  # one pass over weights and moments there instead of ten
+        optimizer = torch.optim.AdamW(_groups(learner), lr=0.0, fused=on_cpu or None)
         self.parts = {2: config.accumulate_2d, 3: config.accumulate_3d}
         self.notes: list[str] = []  # what a person should be told, since it was last read
         self.learner = learner
         self.student, self.optimizer = fabric.setup(learner, optimizer)
+        self.loss_scale = LossScale(fabric)
         self.objectives = {d: objective.to(fabric.device) for d, objective in make_objectives(config).items()}
 
     def step(self, step: int, batch: Batch) -> dict[str, float]:
@@ -86,22 +89,23 @@ class Pretraining:
         if known(self.config.center_from_first) and self._is_first(step):
             self._start_center(batch)
         center = objective.center.clone()
-        losses = self._pass_in_parts(batch, center)
+        losses = self._in_parts(batch, lambda parts: self._pass(batch, center, parts))
         if not np.isfinite(losses["loss"]):
             self.optimizer.zero_grad(set_to_none=True)
             objective.center.copy_(center)
             return losses | rates
         if step < known(self.config.freeze_last):
             self.learner.head.last.weight.grad = None
-        self._clip()
+        self.loss_scale.unscale(self.optimizer)
         finite = gradients_are_finite(self.learner.parameters())
-        if finite or self._scales:  # fp16's scaler leaves such a step out by itself, and learns from it
+        if self.loss_scale.tolerates(finite):
+            self._clip()
             self.optimizer.step()
+        else:
+            losses["loss"] = float("nan")
         self.optimizer.zero_grad(set_to_none=True)
         if finite:
             follow(self.teacher, self.learner, rates["momentum"])
-        elif not self._scales:
-            losses["loss"] = float("nan")
         return losses | rates
 
     def _objective(self, batch: Batch) -> SelfDistillation | PlusDistillation:
@@ -117,25 +121,26 @@ class Pretraining:
     def _start_center(self, batch: Batch) -> None:
         """Begin where the teacher is: from 0, one prototype takes all before the center has caught up."""
         center = self._objective(batch).center
-        mean = torch.zeros_like(center)
-        for part in self._parts(batch):
-            with self.fabric.autocast():
-                scores = self.teacher(part.views).values()
-            means = torch.stack([logits.float().mean(dim=0, keepdim=True) for logits in scores])
-            mean += means.mean(dim=0) * len(part) / len(batch)
-        center.copy_(average(self.fabric, mean))
 
-    def _parts(self, batch: Batch) -> list[Batch]:
-        """Split a batch into what fits into memory, as far as that is known."""
-        return batch.split(min(self.parts[batch.views.ndim - 2], len(batch)))
+        def measure(parts: int) -> Tensor:
+            mean = torch.zeros_like(center)
+            for part in batch.split(parts):
+                with self.fabric.autocast():
+                    scores = self.teacher(part.views).values()
+                means = torch.stack([logits.float().mean(dim=0, keepdim=True) for logits in scores])
+                mean += means.mean(dim=0) * len(part) / len(batch)
+            return mean
 
-    def _pass_in_parts(self, batch: Batch, center: Tensor) -> dict[str, float]:
-        """Gradients and losses of a batch, in as many parts as fit into memory."""
+        center.copy_(average(self.fabric, self._in_parts(batch, measure)))
+
+    def _in_parts(self, batch: Batch, work: Callable[[int], T]) -> T:
+        """Do work on a batch in as many parts as fit into memory; `work` takes their number."""
         dimension = batch.views.ndim - 2
+        center = self._objective(batch).center.clone()
         while True:
             parts = min(self.parts[dimension], len(batch))
             try:
-                return self._pass(batch, center, parts)
+                return work(parts)
             except RuntimeError as error:
                 if not out_of_memory(error):
                     raise
@@ -194,9 +199,14 @@ class Pretraining:
 
     def signals(self, batch: Batch) -> dict[str, float]:
         """Look at a batch through the teacher; see `signals.measure`."""
-        parts = [part.views for part in self._parts(self.fabric.to_device(batch))]
-        with self.fabric.autocast():
-            return measure(self.teacher, self._objective(batch), parts, partial(average, self.fabric))
+        batch = self.fabric.to_device(batch)
+
+        def look(parts: int) -> dict[str, float]:
+            views = [part.views for part in batch.split(parts)]
+            with self.fabric.autocast():
+                return measure(self.teacher, self._objective(batch), views, partial(average, self.fabric))
+
+        return self._in_parts(batch, look)
 
     def probe(self, probe: Probe) -> dict[str, float]:
         """Test the student's frozen features; see `Probe.measure`."""
@@ -223,6 +233,7 @@ class Pretraining:
             "teacher": self.teacher.state_dict(),
             "objective": {f"center_{d}d": o.center.clone() for d, o in self.objectives.items()},
             "optimizer": optimizer_tensors(self.optimizer),
+            "scale": self.loss_scale.tensors(),
         }
         tensors = {f"{part}.{name}": t for part, state in parts.items() for name, t in state.items()}
         return Checkpoint(description, tensors)
@@ -238,6 +249,7 @@ class Pretraining:
         except (KeyError, RuntimeError) as error:
             raise InputError("the checkpoint does not belong to this run's settings") from error
         load_optimizer(self.optimizer, saved.part("optimizer"))
+        self.loss_scale.load(saved.part("scale"))
         return saved.description.step
 
     def _rates(self, step: int) -> dict[str, float]:
@@ -259,7 +271,7 @@ class Pretraining:
                 if parameter.grad is not None:
                     torch.nn.utils.clip_grad_norm_([parameter], limit)
         else:
-            self.fabric.clip_gradients(self.student, self.optimizer, max_norm=limit, error_if_nonfinite=False)
+            torch.nn.utils.clip_grad_norm_(self.learner.parameters(), limit)
 
 
 def _groups(learner: Learner) -> list[dict[str, Any]]:

@@ -52,14 +52,20 @@ class Learner(nn.Module):
         """
         if views.ndim == 4:
             return {"image": self.head(self.backbone(views))}
-        return {"volume": self.head(self.backbone(views)), "slices": self.score_slices(views)}
+        seen = {"volume": self.head.features(self.backbone(views)), "slices": self.slice_features(views)}
+        return self.score(seen)
 
-    def score_slices(self, volumes: Tensor) -> Tensor:
-        """Mean scores (B, outputs) of the axial slices of volumes (B, 1, depth, height, width)."""
+    def slice_features(self, volumes: Tensor) -> Tensor:
+        """Mean features (B, bottleneck) of the axial slices of volumes (B, 1, depth, height, width)."""
         n, _, depth = volumes.shape[:3]
         slices = volumes[:, 0].flatten(0, 1)[:, None]
-        features = self.head.features(self.backbone(slices)).view(n, depth, -1)
-        return self.head.logits(features.mean(dim=1))
+        return self.head.features(self.backbone(slices)).view(n, depth, -1).mean(dim=1)
+
+    def score(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Score features by name, in one pass: the last layer is large, and its rows have to be normed."""
+        scores = self.head.logits(torch.cat(list(features.values())))
+        parts = torch.split(scores, [len(part) for part in features.values()])
+        return dict(zip(features, parts, strict=True))
 
 
 class Distillation(nn.Module):

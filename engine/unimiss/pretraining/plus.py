@@ -33,14 +33,15 @@ class PlusStudent(Learner):
             Scores: "image" (2B, outputs), or "volume" and "slices" (2B, outputs), and "drr" (2R, outputs).
             Reconstructions, as logits: "reconstruction_…" of image, volume and drr, shaped like the input.
         """
-        if views.ndim == 4:
-            return self._both("image", views)
-        out = self._both("volume", views) | {"slices": self.score_slices(views[:, :, ::_SLICE_STEP])}
-        return out if drr is None else out | self._both("drr", drr)
-
-    def _both(self, name: str, views: Tensor) -> dict[str, Tensor]:
-        representation, reconstruction = self.backbone.reconstruct(views)
-        return {name: self.head(representation), f"reconstruction_{name}": reconstruction}
+        pictures = {"image" if views.ndim == 4 else "volume": views} | ({} if drr is None else {"drr": drr})
+        features, reconstructions = {}, {}
+        for name, shown in pictures.items():
+            representation, reconstruction = self.backbone.reconstruct(shown)
+            features[name] = self.head.features(representation)
+            reconstructions[f"reconstruction_{name}"] = reconstruction
+        if views.ndim == 5:
+            features["slices"] = self.slice_features(views[:, :, ::_SLICE_STEP])
+        return self.score(features) | reconstructions
 
 
 class PlusTeacher(Learner):

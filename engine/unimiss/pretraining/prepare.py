@@ -188,7 +188,7 @@ def _prepare(path: Path, spacing: Spacing | None, drr_views: Sequence[str], fram
         raise InputError(f"{path} is constant: every value is the same")
     kept = array if dimension == 2 else frame.apply(array)
     arrays = {"image": kept.astype(np.float16)}
-    if drr_views and is_ct(image):
+    if drr_views and is_ct(image) and image.channels == 1:
         arrays |= _radiographs(array, image.geometry.resized(array.shape[1:]), drr_views)
     return arrays
 
@@ -215,7 +215,8 @@ def _short_side(geometry: Geometry, view: str) -> int:
 def _settings(image: Image, spacing: Spacing | None) -> Preprocessing:
     if spacing is not None:
         spacing = cast(tuple[float, float, float], image.geometry.spacing if spacing == "native" else spacing)
-        return Preprocessing(spacing=spacing, intensity=PAPER_CT if is_ct(image) else BY_PERCENTILE)
+        scheme = PAPER_CT if is_ct(image) else BY_PERCENTILE
+        return Preprocessing(spacing=spacing, intensity=scheme, channels=image.channels)
     longest = max(image.geometry.shape)
     scale = min(1.0, _LARGEST_PICTURE / longest)
     height, width = (max(1, round(n * scale)) for n in image.geometry.shape)

@@ -1,4 +1,4 @@
-"""What is done about losses that are not finite: leave the step out, go back once, then give up."""
+"""What is done about losses that are not finite: leave the step out, go back, then give up."""
 
 from __future__ import annotations
 
@@ -31,6 +31,10 @@ class Recovery:
     def __init__(self, training: Pretraining, writer: RunWriter) -> None:
         self.training, self.writer = training, writer
         self.bad = 0
+        self._returned = False
+
+    def saved(self) -> None:
+        """Take note of a checkpoint: whatever goes wrong later is another incident."""
         self._returned = False
 
     def after(self, done: int, loss: float) -> None:

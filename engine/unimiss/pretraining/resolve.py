@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from unimiss.devices import resolve_precision
 from unimiss.pretraining.config import PretrainConfig
 from unimiss.settings import known
 
@@ -60,6 +61,7 @@ _DEMO: dict[str, Any] = {"batch_2d": 16, "batch_3d": 2, "size_2d": (64, 64), "si
 
 _WHOLE: dict[str, Any] = {"central_crop": 1.0, "crop_above": 0, "least_plane": 0, "weighting": "size"}
 
+_SMALLEST_BATCH = 4  # views of one image may be several samples; fewer tell nothing about a collapse
 _FLAT = 0.4  # of the smaller extent in plane; volumes with less depth are slabs of a scan
 
 Reasons = dict[str, str]
@@ -112,8 +114,14 @@ def resolve_sizes(
             values |= _DEMO
             reasons |= dict.fromkeys(_DEMO, "the demo's")
     values = {"spacing": (3.0, 1.0, 1.0), "size_3d": (16, 96, 96)} | _WHOLE | values
+    reasons = dict.fromkeys(_WHOLE, "all of every volume, in proportion to its size") | reasons
     for name, count in (("batch_2d", images), ("batch_3d", volumes)):
-        values[name] = max(1, min(values[name], count) // processes) * processes
+        fitting = max(1, min(values[name], max(count, _SMALLEST_BATCH)) // processes) * processes
+        if fitting < values[name]:
+            reasons[name] = f"there are {count} images"
+        values[name] = fitting
+    values["precision"] = resolve_precision("auto")
+    reasons["precision"] = "what this device computes fastest"
     return _fill(config, values, reasons)
 
 
@@ -141,6 +149,7 @@ def resolve_schedule(config: PretrainConfig, images: int, volumes: int) -> tuple
     values["warmup"] = round(published.warmup * per_epoch)
     values["freeze_last"] = round(published.frozen * per_epoch)
     batch = batch_2d if images else batch_3d
+    reasons |= dict.fromkeys(("lr", "warmup", "freeze_last"), "the paper's, for this batch and these steps")
     if paper:
         values["lr"] = 8e-4 * batch / 256
     else:
@@ -162,12 +171,18 @@ def resolve_schedule(config: PretrainConfig, images: int, volumes: int) -> tuple
         reasons["mixing"] = "both dimensions see the schedules alike"
         reasons["shared_center"] = "with one center, a prototype for each dimension would do"
         values["warmup"] = round(0.1 * steps)
+        reasons |= dict.fromkeys(("clip", "clip_each"), "of all gradients together: their direction stays")
+        reasons["decoder_drop_path"] = "short trainings need no more noise"
         why = "with more prototypes or a softer teacher it stays uniform on so few images"
         reasons |= dict.fromkeys(("outputs", "teacher_temperature"), "many images" if large else why)
         steady = "a faster teacher or larger steps collapse to one prototype before they learn"
         reasons |= dict.fromkeys(("momentum", "lr", "warmup", "center_from_first"), steady)
     values["checkpoint_every"] = max(1, min(500, steps // 10))
+    reasons["checkpoint_every"] = "a tenth of all steps, 500 at most"
     values["workers"] = 0 if not torch.cuda.is_available() else min(8, torch.get_num_threads())
+    reasons["workers"] = (
+        "on a CPU the network needs every core" if not values["workers"] else "at most 8 cores"
+    )
     return _fill(config, values, reasons)
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unimiss.data.cache import Cache
-from unimiss.data.cases import find_images
-from unimiss.devices import versions
+from unimiss.devices import refuse_uneven, versions
 from unimiss.errors import InputError
 from unimiss.models import checkpoint
 from unimiss.pretraining.config import PretrainConfig
+from unimiss.pretraining.finding import find_trainable
 from unimiss.pretraining.order import weight
-from unimiss.pretraining.prepare import Frame, Prepared, keep_trainable, median_grid, prepare_all
+from unimiss.pretraining.prepare import Frame, Prepared, median_grid, prepare_all
+from unimiss.pretraining.probe import Probe
 from unimiss.pretraining.resolve import resolve_schedule, resolve_sizes
 from unimiss.pretraining.train import train
 from unimiss.runs import Run
@@ -65,6 +66,10 @@ def _pretrain(config: PretrainConfig, writer: RunWriter, fabric: Fabric) -> bool
 
     said = ""
 
+    refuse_uneven(config.batch_2d if config.images else 0, fabric.world_size)
+    refuse_uneven(config.batch_3d if config.volumes else 0, fabric.world_size)
+    probe = _read_probe(config, writer)
+
     def report(share: float) -> None:
         nonlocal said
         writer.refuse_to_go_on()
@@ -91,7 +96,8 @@ def _pretrain(config: PretrainConfig, writer: RunWriter, fabric: Fabric) -> bool
     )
     if writer.resumed:
         writer.save_config(config.model_dump(mode="json"))
-        return train(config, ready_2d, ready_3d, cache, writer, fabric)
+        _tell_changed(ready_2d + ready_3d, writer)
+        return train(config, ready_2d, ready_3d, cache, probe, writer, fabric)
     writer.save_manifest(
         {
             "task": "pretraining",
@@ -108,7 +114,7 @@ def _pretrain(config: PretrainConfig, writer: RunWriter, fabric: Fabric) -> bool
         }
     )
     writer.save_config(config.model_dump(mode="json"))  # last: a folder with it can be resumed
-    return train(config, ready_2d, ready_3d, cache, writer, fabric)
+    return train(config, ready_2d, ready_3d, cache, probe, writer, fabric)
 
 
 def _frame(config: PretrainConfig) -> Frame:
@@ -118,6 +124,24 @@ def _frame(config: PretrainConfig) -> Frame:
 def _weighted(case: Prepared, cache: Cache, config: PretrainConfig) -> Prepared:
     shape = cache.open(case.key, "image").shape[1:]
     return replace(case, weight=weight(shape, known(config.size_3d), known(config.weighting)))
+
+
+def _read_probe(config: PretrainConfig, writer: RunWriter) -> Probe | None:
+    if config.probe is None:
+        return None
+    return Probe.read(config.probe, known(config.size_2d), config.holdout, writer.warn)
+
+
+def _tell_changed(cases: list[Prepared], writer: RunWriter) -> None:
+    """Say which images of a resumed run are others than those that it began with."""
+    manifest = writer.run.manifest()
+    known_keys = {entry["hash"] for kind in ("images", "volumes") for entry in manifest[kind]}
+    changed = [case.path for case in cases if case.key not in known_keys]
+    if changed:
+        writer.warn(
+            f"{len(changed)} images were changed or moved since this run began, first {changed[0]}; "
+            "it goes on with them as they are now"
+        )
 
 
 def _take_network(config: PretrainConfig, writer: RunWriter) -> PretrainConfig:
@@ -146,16 +170,17 @@ def _find(
         "images": [p.resolve() for p in config.images],
         "volumes": [p.resolve() for p in config.volumes],
     }
-    images, held_images = keep_trainable(find_images(places["images"]), config.holdout)
-    volumes, held_volumes = keep_trainable(find_images(places["volumes"]), config.holdout)
-    if not images and not volumes:
-        raise InputError("every image belongs to a held-out patient; --set holdout=0 trains on all of them")
+    found = find_trainable(
+        places["images"],
+        places["volumes"],
+        config.holdout,
+        writer.warn,
+        lambda text: writer.event("progress", done=0.0, stage=text),
+    )
     update = {
-        "images": places["images"] if images else [],
-        "volumes": places["volumes"] if volumes else [],
+        "images": places["images"] if found.images else [],
+        "volumes": places["volumes"] if found.volumes else [],
         "init": config.init and checkpoint.absolute(config.init),
     }
-    held = [str(path) for path in held_images + held_volumes]
-    if held:
-        writer.event("progress", done=0.0, stage=f"{len(held)} images of held-out patients are left out")
-    return config.model_copy(update=update), images, volumes, held
+    held = [str(path) for path in found.held_out]
+    return config.model_copy(update=update), found.images, found.volumes, held

@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 
 from unimiss.data.cache import Cache
 from unimiss.data.views import picture_views, volume_views
+from unimiss.errors import JobError
 from unimiss.pretraining.batch import Sample
 from unimiss.pretraining.config import PretrainConfig
 from unimiss.pretraining.order import Draws, dimension_at, steps_before
@@ -43,8 +44,22 @@ class Views(Dataset[Sample]):
         self.cache = cache
 
     def __getitem__(self, place: tuple[int, int]) -> Sample:
-        """Make the views of the image that a slot of a step holds."""
-        step, slot = place
+        """Make the views of the image that a slot of a step holds.
+
+        Raises
+        ------
+        JobError
+            It is no longer in the cache.
+        """
+        try:
+            return self._make(*place)
+        except (OSError, RuntimeError) as error:  # blosc2 raises either
+            raise JobError(
+                f"views could not be made from the cache {self.cache.folder} ({error}); "
+                "go on with --resume, which prepares again what is gone"
+            ) from error
+
+    def _make(self, step: int, slot: int) -> Sample:
         dimension = dimension_at(step, self.config)
         batch = known(self.config.batch_2d if dimension == 2 else self.config.batch_3d)
         drawn = self.draws[dimension][steps_before(step, dimension, self.config) * batch + slot]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from torch.utils.data import DataLoader
 
 from unimiss.data.cache import Cache
-from unimiss.devices import memory_in_use, refuse_uneven, versions
+from unimiss.devices import any_process, memory_in_use, versions
+from unimiss.errors import JobError
 from unimiss.models.checkpoint import Checkpoint, keep_copy
 from unimiss.pretraining.batch import Batch, collate
 from unimiss.pretraining.config import PretrainConfig
@@ -34,6 +35,7 @@ def train(
     images: list[Prepared],
     volumes: list[Prepared],
     cache: Cache,
+    probe: Probe | None,
     writer: RunWriter,
     fabric: Fabric,
 ) -> bool:
@@ -47,45 +49,66 @@ def train(
     Raises
     ------
     JobError
-        The loss was not finite several times in a row.
+        The loss was not finite several times in a row, or there is no memory, or the views cannot be made.
+        The last whole step is in a checkpoint.
     """
-    refuse_uneven(config.batch_2d if config.images else 0, fabric.world_size)
-    refuse_uneven(config.batch_3d if config.volumes else 0, fabric.world_size)
     training, start = _begin(config, writer, fabric)
-    steps, every = known(config.steps), known(config.checkpoint_every)
-    recovery, keeper, signals = (
-        Recovery(training, writer),
-        _Keeper(training, writer),
-        _Signals(training, writer),
-    )
-    probe = _read_probe(config, writer)
-    pace = Pace(start, steps)
+    steps = known(config.steps)
+    trainer = _Trainer(training, probe, Pace(start, steps), writer)
     batches: Any = Batches(config, start, fabric.global_rank, fabric.world_size)
     views = Views(config, images, volumes, cache)
     loader = DataLoader(views, batch_sampler=batches, collate_fn=collate, num_workers=known(config.workers))
-    for done, (batch, waited) in enumerate(_timed(loader), start + 1):
-        began = time.perf_counter() - waited
-        values = training.step(done - 1, batch)
-        recovery.after(done, values["loss"])
-        for note in training.notes:
-            writer.warn(note)
-        training.notes.clear()
-        values |= signals.after(done, batch)
-        saving = not recovery.bad and (done == steps or done % every == 0)
-        if saving and probe is not None:
-            values |= training.probe(probe)
-        pace_values = {"images_per_s": len(batch) / (time.perf_counter() - began), "waiting_s": waited}
-        writer.metrics(done, {**values, **pace_values, "memory_gib": memory_in_use()})
-        writer.progress(
-            done / steps, stage="pre-training", step=done, steps=steps, remaining_s=pace.remaining(done)
-        )
-        stopping = fabric.broadcast(writer.should_stop())
-        if saving or (stopping and not recovery.bad):
-            keeper.save(done)
-        keeper.save_if_best(done, values.get("probe_linear", 0.0))
-        if stopping and done < steps:
-            return False
+    done = start
+    try:
+        for batch, waited in _timed(loader):
+            stopping = trainer.step(done + 1, batch, waited)
+            done += 1
+            if stopping and done < steps:
+                return False
+    except JobError:
+        trainer.save_whole_steps(done)
+        raise
     return True
+
+
+class _Trainer:
+    """Does a step and all that follows from it: metrics, signals, probes, checkpoints."""
+
+    def __init__(self, training: Pretraining, probe: Probe | None, pace: Pace, writer: RunWriter) -> None:
+        self.training, self.probe, self.pace, self.writer = training, probe, pace, writer
+        self.recovery, self.keeper = Recovery(training, writer), _Keeper(training, writer)
+        self.signals = _Signals(training, writer)
+
+    def step(self, number: int, batch: Batch, waited: float) -> bool:
+        """Do a step, counted from 1; say whether an end is asked for, which is then in a checkpoint."""
+        began = time.perf_counter() - waited
+        config, writer, fabric = self.training.config, self.writer, self.training.fabric
+        steps = known(config.steps)
+        values = self.training.step(number - 1, batch)
+        self.recovery.after(number, values["loss"])
+        values |= self.signals.after(number, batch)
+        for note in self.training.notes:
+            writer.warn(note)
+        self.training.notes.clear()
+        whole = not self.recovery.bad
+        saving = whole and (number == steps or number % known(config.checkpoint_every) == 0)
+        if saving and self.probe is not None:
+            values |= self.training.probe(self.probe)
+        values["images_per_s"] = fabric.world_size * len(batch) / (time.perf_counter() - began)
+        writer.metrics(number, {**values, "waiting_s": waited, "memory_gib": memory_in_use()})
+        remaining = self.pace.remaining(number)
+        writer.progress(number / steps, stage="pre-training", step=number, steps=steps, remaining_s=remaining)
+        stopping = any_process(fabric, writer.should_stop())
+        if saving or (stopping and whole):
+            self.keeper.save(number)
+            self.recovery.saved()
+        self.keeper.save_if_best(number, values.get("probe_linear", 0.0))
+        return stopping
+
+    def save_whole_steps(self, done: int) -> None:
+        """Keep what was done before a failure."""
+        if done and not self.recovery.bad:
+            self.keeper.save(done)
 
 
 def _begin(config: PretrainConfig, writer: RunWriter, fabric: Fabric) -> tuple[Pretraining, int]:
@@ -101,18 +124,22 @@ def _begin(config: PretrainConfig, writer: RunWriter, fabric: Fabric) -> tuple[P
     return training, start
 
 
-def _read_probe(config: PretrainConfig, writer: RunWriter) -> Probe | None:
-    if config.probe is None:
-        return None
-    return Probe.read(config.probe, known(config.size_2d), config.holdout, writer.warn)
-
-
 def _timed(loader: DataLoader[Any]) -> Iterator[tuple[Batch, float]]:
     """Give every batch with the seconds that were spent waiting for it."""
     asked = time.perf_counter()
-    for batch in loader:
-        yield batch, time.perf_counter() - asked
-        asked = time.perf_counter()
+    try:
+        for batch in loader:
+            yield batch, time.perf_counter() - asked
+            asked = time.perf_counter()
+    except JobError as error:  # one of a worker process comes with its traceback
+        raise JobError(str(error).rsplit("JobError: ", 1)[-1].strip()) from error
+    except RuntimeError as error:  # so torch says that a process of its was killed
+        if "DataLoader worker" not in str(error):
+            raise
+        raise JobError(
+            "a process that prepares views was killed, perhaps for its memory; "
+            "go on with --resume --set workers=0"
+        ) from error
 
 
 class _Signals:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import socket
 import time
 from collections.abc import Iterator
@@ -84,6 +85,7 @@ class Run:
                 continue
             while found and found[-1]["step"] > event["step"]:
                 found.pop()
+            event = {name: math.nan if value is None else value for name, value in event.items()}
             if found and found[-1]["step"] == event["step"]:
                 event = found.pop() | event
             found.append(event)

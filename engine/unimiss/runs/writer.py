@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import signal
 import time
@@ -71,14 +72,14 @@ class RunWriter:
             refuse_folder(self.run, resume)
 
     def __enter__(self) -> RunWriter:
-        if not self.active:
-            return self
-        self.run.claim()
+        if self.active:
+            self.run.claim()
         try:
-            atomic.remove_parts(self.run.last.parent)
-            for file in (self.run.events_file, self.run.metrics_file):
-                _cut_torn_line(file)
-            for number in (signal.SIGTERM, signal.SIGINT):
+            if self.active:
+                atomic.remove_parts(self.run.last.parent)
+                for file in (self.run.events_file, self.run.metrics_file):
+                    _cut_torn_line(file)
+            for number in (signal.SIGTERM, signal.SIGINT):  # a terminal and a scheduler tell every process
                 with suppress(ValueError):  # not the main thread: the caller stops the run by its folder
                     self._handlers[number] = signal.signal(number, self._on_signal)
             self.event("started", resumed=self.resumed, pid=os.getpid())
@@ -90,8 +91,6 @@ class RunWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self.active:
-            return
         if error is not None:
             text = str(error) if isinstance(error, UnimissError) else f"{type(error).__name__}: {error}"
             with suppress(JobError):  # the disk that holds the events may be what failed
@@ -103,7 +102,8 @@ class RunWriter:
             self._board.close()
         for number, handler in self._handlers.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
-        self.run.release()
+        if self.active:
+            self.run.release()
 
     def event(self, kind: str, **fields: Any) -> None:
         """Append one event and flush it.
@@ -118,7 +118,7 @@ class RunWriter:
         event: Event = {"time": time.time(), "kind": kind, **fields}
         try:
             with open(self.run.events_file, "a", encoding="utf-8") as file:
-                file.write(json.dumps(event) + "\n")
+                file.write(json.dumps(_plain(event), allow_nan=False) + "\n")
         except OSError as error:
             with suppress(JobError):
                 _cut_torn_line(self.run.events_file)
@@ -207,6 +207,14 @@ class RunWriter:
                 table.writerows(rows)
 
         atomic.write(self.run.metrics_file, save)
+
+
+def _plain(event: Event) -> Event:
+    """Write what is not finite as null: JSON has no such numbers, and its readers refuse a line with them."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in event.items()
+    }
 
 
 def _cut_torn_line(path: Path) -> None:

@@ -1,0 +1,115 @@
+"""Fine-tuning for segmentation: patches, Dice and cross-entropy at every level, Dice on whole cases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unimiss.data.augment import augment
+from unimiss.data.cache import Cache
+from unimiss.data.datasets import Dataset
+from unimiss.data.patches import cut_patch, draw_start
+from unimiss.errors import InputError
+from unimiss.finetuning.config import FinetuneConfig
+from unimiss.finetuning.grids import fit_patch, fit_spacing
+from unimiss.finetuning.prepare import PreparedCase
+from unimiss.finetuning.splits import Splits
+from unimiss.finetuning.task import Material, Sample, Task
+from unimiss.geometry import Geometry
+from unimiss.inference.windows import window_scores
+from unimiss.settings import known
+
+_LEVEL_WEIGHTS = (1.0, 0.5, 0.25, 0.125)  # full size first; the release's fifth output has weight 0
+_SQUARE = (224, 224)
+
+
+class Segmentation(Task):
+    """Exclusive classes for every pixel or voxel."""
+
+    metric = "dice"
+
+    def __init__(self, config: FinetuneConfig, material: Material, cache: Cache) -> None:
+        from monai.losses import DeepSupervisionLoss, DiceCELoss
+
+        super().__init__(config, material, cache)
+        self.spacing = self.preprocessing.spacing or (1.0, 1.0)
+        loss = DiceCELoss(softmax=True, to_onehot_y=True, include_background=False, batch=True)
+        weights = [weight / sum(_LEVEL_WEIGHTS) for weight in _LEVEL_WEIGHTS]
+        self._loss: nn.Module = DeepSupervisionLoss(loss, weights=weights)
+
+    @staticmethod
+    def check(dataset: Dataset, config: FinetuneConfig) -> None:
+        """Refuse overlapping classes, and masks without any."""
+        if dataset.overlapping:
+            names = ", ".join(name for value, name in dataset.labels.items() if value)
+            raise InputError(
+                f"{config.dataset}: {names} may overlap, and overlapping classes cannot be trained yet"
+            )
+        if len(dataset.labels) < 2:
+            raise InputError(f"{config.dataset}: the masks hold no class besides the background")
+
+    @staticmethod
+    def check_splits(splits: Splits, dataset: Dataset) -> None:
+        """Take any splits: what the masks hold is known once they are prepared."""
+
+    @staticmethod
+    def resolve(config: FinetuneConfig, grids: Sequence[Geometry], device: str) -> Mapping[str, Any]:
+        """Patches of volumes at the voxel size of most; radiographs whole."""
+        values: dict[str, Any] = {"lr": 1e-3, "weight_decay": 3e-5, "average": 0.0, "validation_cases": 12}
+        if grids[0].ndim == 2:
+            return {**values, "patch": _SQUARE, "batch_size": 16 if device == "cuda" else 8}
+        spacing = fit_spacing(grids) if config.spacing == "auto" else config.spacing
+        patch = fit_patch(grids, spacing, device)
+        return {**values, "spacing": spacing, "patch": patch, "batch_size": 2}
+
+    def sample(self, case: PreparedCase, rng: np.random.Generator) -> Sample:
+        """Cut a patch, and the class indices (1, *patch) in it."""
+        image, label = self.cache.open(case.key, "image"), self.cache.open(case.key, "label")
+        points = self.cache.open(case.key, "points")[:]
+        start = draw_start(image.shape[1:], self.patch, points, self.config.foreground, rng)
+        pixels = cut_patch(image, start, self.patch, None)
+        classes = cut_patch(label, start, self.patch, 0).astype(np.float32)
+        return self.preprocessing.intensity.from_stored(pixels), classes
+
+    def augment(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Turn, scale, mirror, and change values."""
+        return augment(images, targets, self.spacing, self.config.mirror, generator)
+
+    def loss(self, outputs: Any, targets: Tensor) -> Tensor:
+        """Dice and cross-entropy, weighted over levels; the coarsest has no weight and is left out."""
+        loss: Tensor = self._loss([out.float() for out in outputs[: len(_LEVEL_WEIGHTS)]], targets)
+        return loss
+
+    def validate(
+        self,
+        network: nn.Module,
+        device: torch.device,
+        precision: str,
+        progress: Callable[[float], None],
+    ) -> dict[str, float]:
+        """Dice on whole cases, on the network's own grid.
+
+        Returns
+        -------
+        dict of str to float
+            "dice", the mean over classes, and "dice_<name>", each over the cases where prediction or
+            reference has the class.
+        """
+        scores: dict[int, list[float]] = {index: [] for index in range(1, len(self.labels))}
+        for case in self.material.validation[: known(self.config.validation_cases)]:
+            stored = self.cache.open(case.key, "image")[:]
+            image = torch.from_numpy(self.preprocessing.intensity.from_stored(stored)).to(device)
+            truth = torch.from_numpy(self.cache.open(case.key, "label")[:][0]).to(device)
+            found = window_scores(network, image, self.patch, precision, progress).argmax(dim=0)
+            for index, values in scores.items():
+                predicted, true = found == index, truth == index
+                total = int(predicted.sum() + true.sum())
+                if total:
+                    values.append(2 * int((predicted & true).sum()) / total)
+        names = list(self.labels.values())
+        means = {f"dice_{names[index]}": float(np.mean(v)) for index, v in scores.items() if v}
+        return {"dice": float(np.mean(list(means.values()))) if means else 0.0, **means}
