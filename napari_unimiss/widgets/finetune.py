@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 _STARTS = [
-    ("The weights that come with the plugin", "starter"),
-    ("A pre-trained model of yours", "model"),
+    ("Bundled weights (starter)", "starter"),
+    ("A model of your own", "model"),
     ("Nothing (from scratch)", "none"),
 ]
 _TASKS = [("Segmentation", "segmentation"), ("Classification", "classification")]
