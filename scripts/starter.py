@@ -1,11 +1,11 @@
 """Pre-train the weights that are shipped as `starter`, from the public images of UNIMISS_DATA.
 
-    python scripts/starter.py --run runs/starter --steps 3000
-    python scripts/starter.py --run runs/starter --export engine/unimiss/weights/starter.safetensors
+    python scripts/starter.py --run runs/starter
+    python scripts/starter.py --run runs/starter --export engine/unimiss/models/bundled/starter.safetensors
 
-Sets are those whose licence allows weights to be shipped: no RICORD, no COVID collection. Nothing of the
-evaluation split
-is read: a patient of one, see `unimiss.data.cases.is_held_out`. (The probe reads it, and chooses nothing.)
+Sets are those whose licence allows weights to be shipped: no RICORD, no COVID collection. No patient of the
+evaluation split is trained on, see `unimiss.data.cases.is_held_out`. The probe reads that split, and chooses
+nothing: the last weights are exported, not the best.
 """
 
 from __future__ import annotations

@@ -113,8 +113,10 @@ def test_too_little_memory_for_the_first_center_makes_the_parts_smaller_too(trai
 def test_too_little_memory_for_one_image_ends_with_advice(training, monkeypatch):
     training.student = Small(training.student, most=1)
     monkeypatch.setattr(training.fabric, "no_backward_sync", lambda module, enabled: nullcontext())
+    center = training.objectives[2].center.normal_().clone()
     with pytest.raises(JobError, match="single image"):
         training.step(0, batch_of(torch.randn(4, 3, 32, 32)))
+    assert torch.equal(training.objectives[2].center, center)
 
 
 def test_each_dimension_has_its_own_center_and_a_checkpoint_keeps_both(training):

@@ -1,10 +1,14 @@
 """Losses that are not finite: steps are left out, then weights go back to the last checkpoint, then the run ends."""
 
 import pytest
+import torch
 
 from unimiss.cli import main
+from unimiss.errors import JobError
+from unimiss.models import checkpoint
 from unimiss.pretraining.loop import Pretraining
 from unimiss.runs import Run, State
+from unimiss.runs.writer import RunWriter
 
 SETTINGS = "size_2d=[32,32] batch_2d=1 outputs=8 holdout=0 checkpoint_every=2".split()
 
@@ -60,3 +64,28 @@ def test_what_does_not_mend_ends_the_run_with_its_checkpoint(pretrain):
     assert code == 1
     assert run.state == State.FAILED
     assert run.last.exists()
+
+
+def test_a_failure_after_a_step_keeps_that_step_and_counts_it_once(pretrain, monkeypatch, tmp_path):
+    """Were it saved as the step before, a resumed run would do it twice."""
+    real = RunWriter.metrics
+
+    def metrics(self, step, values):
+        if step == 3:
+            raise JobError("the disk is full")
+        real(self, step, values)
+
+    monkeypatch.setattr(RunWriter, "metrics", metrics)
+    run, code = pretrain(5, set())
+    assert code == 1
+    assert checkpoint.load(run.last).description.step == 3
+    monkeypatch.setattr(RunWriter, "metrics", real)
+    with pytest.raises(SystemExit) as ended:
+        main(["pretrain", "--run", str(run.path), "--resume"])
+    assert not ended.value.code
+    resumed = checkpoint.load(run.last).part("network")
+    run.path.rename(tmp_path / "resumed")
+    whole, code = pretrain(5, set())
+    assert code == 0
+    for name, tensor in checkpoint.load(whole.last).part("network").items():
+        torch.testing.assert_close(resumed[name], tensor, atol=1e-6, rtol=0)

@@ -10,11 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unimiss.devices import (
-    average,
-    gradients_are_finite,
-    out_of_memory,
-)
+from unimiss.devices import average, gradients_are_finite, out_of_memory
 from unimiss.errors import InputError, JobError
 from unimiss.models.checkpoint import Checkpoint, Description
 from unimiss.models.optimizer import load_optimizer, optimizer_tensors
@@ -144,6 +140,8 @@ class Pretraining:
             except RuntimeError as error:
                 if not out_of_memory(error):
                     raise
+                self.optimizer.zero_grad(set_to_none=True)
+                self._objective(batch).center.copy_(center)  # as it was: a checkpoint may be written next
                 if self.fabric.world_size > 1:  # the others may wait for this one's gradients for ever
                     raise JobError(
                         "a process ran out of memory, which several processes cannot mend on the way: "
@@ -154,8 +152,6 @@ class Pretraining:
                         "there is not enough memory for a single image; take smaller views "
                         "(--set size_3d=…), a smaller network, or --set activation_checkpointing=true"
                     ) from error
-            self.optimizer.zero_grad(set_to_none=True)
-            self._objective(batch).center.copy_(center)
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             self.parts[dimension] = parts = min(2 * parts, len(batch))

@@ -63,12 +63,10 @@ def _pretrain(config: PretrainConfig, writer: RunWriter, fabric: Fabric) -> bool
     config, images, volumes, held = _find(config, writer)
     grid = median_grid(volumes) if volumes else None
     config, reasons = resolve_sizes(config, len(images), len(volumes), grid, fabric.world_size)
-
-    said = ""
-
     refuse_uneven(config.batch_2d if config.images else 0, fabric.world_size)
     refuse_uneven(config.batch_3d if config.volumes else 0, fabric.world_size)
     probe = _read_probe(config, writer)
+    said = ""
 
     def report(share: float) -> None:
         nonlocal said

@@ -54,37 +54,42 @@ def train(
     """
     training, start = _begin(config, writer, fabric)
     steps = known(config.steps)
-    trainer = _Trainer(training, probe, Pace(start, steps), writer)
+    trainer = _Trainer(training, start, probe, writer)
     batches: Any = Batches(config, start, fabric.global_rank, fabric.world_size)
     views = Views(config, images, volumes, cache)
     loader = DataLoader(views, batch_sampler=batches, collate_fn=collate, num_workers=known(config.workers))
-    done = start
     try:
         for batch, waited in _timed(loader):
-            stopping = trainer.step(done + 1, batch, waited)
-            done += 1
-            if stopping and done < steps:
+            if trainer.step(batch, waited) and trainer.done < steps:
                 return False
     except JobError:
-        trainer.save_whole_steps(done)
+        trainer.save_whole_steps()
         raise
     return True
 
 
 class _Trainer:
-    """Does a step and all that follows from it: metrics, signals, probes, checkpoints."""
+    """Does a step and all that follows from it: metrics, signals, probes, checkpoints.
 
-    def __init__(self, training: Pretraining, probe: Probe | None, pace: Pace, writer: RunWriter) -> None:
-        self.training, self.probe, self.pace, self.writer = training, probe, pace, writer
+    Attributes
+    ----------
+    done : int
+        Steps that are in the weights, whatever failed after the last of them.
+    """
+
+    def __init__(self, training: Pretraining, done: int, probe: Probe | None, writer: RunWriter) -> None:
+        self.training, self.done, self.probe, self.writer = training, done, probe, writer
+        self.pace = Pace(done, known(training.config.steps))
         self.recovery, self.keeper = Recovery(training, writer), _Keeper(training, writer)
         self.signals = _Signals(training, writer)
 
-    def step(self, number: int, batch: Batch, waited: float) -> bool:
-        """Do a step, counted from 1; say whether an end is asked for, which is then in a checkpoint."""
+    def step(self, batch: Batch, waited: float) -> bool:
+        """Do the next step; say whether an end is asked for, which is then in a checkpoint."""
         began = time.perf_counter() - waited
         config, writer, fabric = self.training.config, self.writer, self.training.fabric
         steps = known(config.steps)
-        values = self.training.step(number - 1, batch)
+        values = self.training.step(self.done, batch)
+        self.done = number = self.done + 1
         self.recovery.after(number, values["loss"])
         values |= self.signals.after(number, batch)
         for note in self.training.notes:
@@ -105,10 +110,10 @@ class _Trainer:
         self.keeper.save_if_best(number, values.get("probe_linear", 0.0))
         return stopping
 
-    def save_whole_steps(self, done: int) -> None:
+    def save_whole_steps(self) -> None:
         """Keep what was done before a failure."""
-        if done and not self.recovery.bad:
-            self.keeper.save(done)
+        if self.done and not self.recovery.bad:
+            self.keeper.save(self.done)
 
 
 def _begin(config: PretrainConfig, writer: RunWriter, fabric: Fabric) -> tuple[Pretraining, int]:
