@@ -80,23 +80,12 @@ def _finetune(config: FinetuneConfig, writer: RunWriter, fabric: Fabric) -> bool
         if "network" in config.model_fields_set:
             source.description.refuse_other(config.network)
         config = config.model_copy(update={"network": source.description.network})
-
-    said = ""
-
-    def checking(share: float) -> None:
-        nonlocal said
-        writer.refuse_to_go_on()
-        stage = f"checking the data set, {share:.0%}"
-        if stage != said:  # it is quick: one event for each case would fill the file
-            writer.progress(0.0, stage=stage)
-        said = stage
-
     dataset = open_dataset(
         config.dataset,
         labels=config.labels,
         ignore=config.ignore,
         accept=config.accept,
-        report=checking,
+        report=lambda share: writer.stage(f"checking the data set, {share:.0%}"),
         warn=writer.warn,
     )
     if dataset.kind != config.task:
@@ -112,8 +101,7 @@ def _finetune(config: FinetuneConfig, writer: RunWriter, fabric: Fabric) -> bool
     refuse_uneven(config.batch_size, fabric.world_size)
 
     def report(share: float) -> None:
-        writer.refuse_to_go_on()
-        writer.progress(0.0, stage=f"preparing cases, {share:.0%}")
+        writer.stage(f"preparing cases, {share:.0%}")
 
     with fabric.rank_zero_first():
         prepared, storing = prepare_cases(used, config, dataset, cache, report, writer.warn)

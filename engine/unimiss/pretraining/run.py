@@ -66,13 +66,9 @@ def _pretrain(config: PretrainConfig, writer: RunWriter, fabric: Fabric) -> bool
     refuse_uneven(config.batch_2d if config.images else 0, fabric.world_size)
     refuse_uneven(config.batch_3d if config.volumes else 0, fabric.world_size)
     probe = _read_probe(config, writer)
-    said = ""
 
     def report(share: float) -> None:
-        nonlocal said
-        writer.refuse_to_go_on()
-        if said != (said := f"preparing images, {share:.0%}"):
-            writer.progress(0.0, stage=said)
+        writer.stage(f"preparing images, {share:.0%}")
 
     with fabric.rank_zero_first():
         flat = prepare_all(images, None, cache, report, writer.warn)

@@ -65,6 +65,7 @@ class RunWriter:
         self.resumed = resume
         self._listener = listener
         self._stop_signal = False
+        self._stage = ""
         self._handlers: dict[int, Any] = {}
         self._columns: list[str] = []
         self._board: Board | None = None
@@ -182,6 +183,19 @@ class RunWriter:
         """
         if self.should_stop():
             raise Stopped("stopped; --resume goes on from the last checkpoint, if there was one")
+
+    def stage(self, text: str) -> None:
+        """Record what is done before the first step, once while it stays the same.
+
+        Raises
+        ------
+        Stopped
+            The user or the system asked for an end.
+        """
+        self.refuse_to_go_on()
+        if text != self._stage:
+            self._stage = text
+            self.progress(0.0, stage=text)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._stop_signal:
