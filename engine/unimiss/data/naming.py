@@ -21,6 +21,7 @@ _PATIENTS = (
     re.compile(r"^(\d{6})_\d{2}_\d{2}(?:_\d{3}-\d{3}|$)"),  # DeepLesion: patient_study_series[_slices]
     re.compile(r"^(sub-[A-Za-z0-9]+)(?:_|$)"),  # BIDS
     re.compile(r"^(BraTS-[A-Za-z]+-\d{5})-\d{3}(?:\D|$)"),  # BraTS 2023: patient-time point
+    re.compile(r"^(ID[0-9A-Z]+-\d{6})_date\d\d-\d\d-\d{4}_"),  # RICORD as NIfTI: patient_date_series
     re.compile(r"^((?:patient|subject)[-_]?\d+)(?:[-_]|$)", re.IGNORECASE),  # ACDC: patient_frame
 )
 _PATIENT_FOLDER = re.compile(r"(?:patient|pat|pid|subject|subj|sub|participant)[-_ ]?\d+", re.IGNORECASE)
@@ -56,7 +57,7 @@ def named_patient(path: Path) -> str:
 
     The rule looks at nothing but the path, so that a split is the same next year, and with more files:
 
-    1. Names of NIH ChestX-ray, DeepLesion, BIDS and BraTS, and ``patient001_frame01``, hold the patient.
+    1. Names of NIH ChestX-ray, DeepLesion, BIDS, BraTS, RICORD, and ``patient001_frame01``, hold the patient.
     2. A name that says what an image is and not whose (``ct``, ``imaging``, ``T1``) leaves it to the nearest
        folder that says more than ``study1``, ``anat`` or a date. A number in it (``image1``, ``0003``) tells
        patients apart, unless a folder above is named ``patient00011`` or so.

@@ -24,6 +24,7 @@ _READERS: dict[str, Callable[[Path], Image]] = {
     ".png": picture.read,
     ".jpg": picture.read,
     ".jpeg": picture.read,
+    ".gif": picture.read,
     ".tif": tiff.read,
     ".tiff": tiff.read,
     **dict.fromkeys(dicom.SUFFIXES, dicom.read),
@@ -60,13 +61,16 @@ def is_dicom(path: Path) -> bool:
 def files_of(path: Path) -> tuple[Path, ...]:
     """Return the files that an image is made from: all slices of a DICOM series, else the file itself.
 
+    Of a folder with a picture for each slice these pictures.
+
     Raises
     ------
     InputError
         A DICOM path holds no image or several, or is damaged.
     """
     if not is_dicom(path):
-        return (path,)
+        pictures = sorted(filter(is_image, path.iterdir())) if path.is_dir() else ()
+        return tuple(pictures) or (path,)
     with sentences(path):
         return dicom.files_of(path)
 
@@ -77,7 +81,7 @@ def read(path: Path | str) -> Image:
     Parameters
     ----------
     path : path
-        NIfTI, NRRD, MHA, PNG, JPEG or TIFF; of a DICOM series any file or its folder.
+        NIfTI, NRRD, MHA, PNG, JPEG, GIF or TIFF; of a DICOM series any file or its folder.
 
     Returns
     -------

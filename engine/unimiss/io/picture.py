@@ -1,4 +1,4 @@
-"""PNG and JPEG, by Pillow: radiographs and other flat pictures."""
+"""PNG, JPEG and GIF, by Pillow: radiographs, flat masks and other pictures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from unimiss.errors import InputError
 from unimiss.geometry import Geometry, Reorientation
 from unimiss.io.image import Image, Provenance
 
-_FORMATS = ("PNG", "JPEG")
+_FORMATS = ("PNG", "JPEG", "GIF")
 
 
 def read(path: Path) -> Image:
@@ -36,6 +36,8 @@ def grid(path: Path) -> Geometry:
 
 def as_image(file: Pillow.Image, path: Path) -> Image:
     """Decode an opened picture, upright and without transparency."""
+    if file.format == "GIF" and getattr(file, "n_frames", 1) > 1:
+        raise InputError("it is a film of several pictures; save the one you mean")
     upright = ImageOps.exif_transpose(file)
     if upright.mode in ("P", "PA"):
         upright = upright.convert("RGB")

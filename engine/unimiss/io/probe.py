@@ -17,6 +17,7 @@ _GRIDS: dict[str, Callable[[Path], Geometry]] = {
     ".png": picture.grid,
     ".jpg": picture.grid,
     ".jpeg": picture.grid,
+    ".gif": picture.grid,
     ".tif": tiff.grid,
     ".tiff": tiff.grid,
     **dict.fromkeys(dicom.SUFFIXES, dicom.grid),

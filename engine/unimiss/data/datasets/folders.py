@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from unimiss.io import is_dicom, suffix_of
 IMAGE_FOLDERS = ("imagesTr", "images", "image", "img")
 MASK_FOLDERS = ("labelsTr", "masks", "labels", "label", "mask")
 Names = dict[str, Path]
+_FOLD = re.compile(r"fold[-_ ]?(\d+)", re.IGNORECASE)
 _ENDINGS = ("_mask", "_seg", "_label", "_segmentation")
 
 
@@ -22,7 +24,8 @@ def read_folders(folder: Path) -> Dataset | None:
 
     A mask has the name of its image, perhaps followed by ``_mask``, ``_seg`` or ``_label``, in the same
     sub-folder; an image of DICOM may be a folder of that name. Masks in sub-folders of structures
-    (``masks/heart/a.png``, ``masks/lungs/a.png``) make classes that may overlap.
+    (``masks/heart/a.png``, ``masks/lungs/a.png``) make classes that may overlap. Masks in folders of folds
+    (``fold1/masks``, ``scratch/fold2/masks``) say in which fold an image is; the lowest number is fold 0.
     """
     places: list[tuple[Path, Split | None]] = [(folder, None)]
     places += [(path, split) for path in visible(folder) if path.is_dir() and (split := split_of(path.name))]
@@ -32,11 +35,12 @@ def read_folders(folder: Path) -> Dataset | None:
     found = False
     for place, split in places:
         images, masks = first_of(place, IMAGE_FOLDERS), first_of(place, MASK_FOLDERS)
-        if images is None or masks is None:
+        folders = _folds(place) if masks is None else [masks]
+        if images is None or not folders:
             continue
         found = True
-        structures = _structures(images, masks)
-        more, wrong = _match(images, masks, structures, split)
+        structures = sorted({name for one in folders for name in _structures(images, one)})
+        more, wrong = _match(images, folders, structures, split)
         cases += more
         problems += wrong
     return masked(folder.resolve().name, cases, problems, structures) if found else None
@@ -84,8 +88,17 @@ def _key(path: Path, folder: Path) -> str:
 
 
 def first_of(folder: Path, names: Sequence[str]) -> Path | None:
-    """Return the first folder of these names in a folder, if there is one."""
-    return next((folder / name for name in names if (folder / name).is_dir()), None)
+    """Return the first folder of these names, however capitalised, in a folder, if there is one."""
+    inside = {path.name.lower(): path for path in visible(folder) if path.is_dir()}
+    return next((inside[name.lower()] for name in names if name.lower() in inside), None)
+
+
+def _folds(folder: Path) -> list[Path]:
+    """Folders of masks in folders of folds, in a folder or one below it, by the folds' numbers."""
+    below = [path for path in visible(folder) if path.is_dir()]
+    places = [*below, *(inside for path in below for inside in visible(path) if inside.is_dir())]
+    numbered = [(int(match[1]), path) for path in places if (match := _FOLD.fullmatch(path.name))]
+    return [masks for _, path in sorted(numbered) if (masks := first_of(path, MASK_FOLDERS)) is not None]
 
 
 def _structures(images: Path, masks: Path) -> list[str]:
@@ -95,10 +108,15 @@ def _structures(images: Path, masks: Path) -> list[str]:
 
 
 def _match(
-    images: Path, masks: Path, structures: Sequence[str], split: Split | None
+    images: Path, folders: Sequence[Path], structures: Sequence[str], split: Split | None
 ) -> tuple[list[Case], list[Problem]]:
-    by_name = [masks_by_name(masks / name) for name in structures] or [masks_by_name(masks)]
+    """Match images with masks: all in one folder, or in a folder for each fold."""
+    by_name = [
+        {key: path for masks in folders for key, path in masks_by_name(masks / name).items()}
+        for name in structures or ("",)
+    ]
     cases, problems = [], []
+    masks = folders[0]
     used: set[Path] = set()
     for by_channel, present in pairs(find_images([images]), images, by_name):
         files = tuple(file for _, file in sorted(by_channel.items()))
@@ -114,6 +132,7 @@ def _match(
         else:
             inside = files[0].relative_to(images).parts[:-1]
             own = next((found for part in inside if (found := split_of(part))), split)
-            cases.append(Case(files, present, split=own))
+            fold = next(n for n, one in enumerate(folders) if present[0].is_relative_to(one))
+            cases.append(Case(files, present, split=own, fold=fold if len(folders) > 1 else None))
     lonely = {mask for one in by_name for mask in one.values()} - used
     return cases, problems + [Problem("unlabelled", f"{mask} has no image") for mask in sorted(lonely)]

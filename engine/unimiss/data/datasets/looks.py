@@ -13,10 +13,12 @@ from unimiss.data.cache import Arrays, Cache
 from unimiss.data.cases import Case
 from unimiss.data.datasets.masks import mask_values, read_labels
 from unimiss.data.datasets.problems import Problem
+from unimiss.data.datasets.slices import is_stack, slice_pictures
 from unimiss.data.filling import Job, Progress, fill
 from unimiss.data.grids import mismatch
 from unimiss.errors import InputError
 from unimiss.geometry import Geometry
+from unimiss.io import files_of
 from unimiss.io.probe import probe
 
 Contents = Mapping[Path, tuple[int, set[int]] | InputError]
@@ -51,7 +53,7 @@ class Look:
 def look_at(case: Case, contents: Contents) -> Look:
     """Read the headers of a case's files, and what is known of the contents of its masks."""
     look = Look(case)
-    files = (*case.images, *case.masks)
+    files = (*case.images, *(path for path in case.masks if not is_stack(path)))
     try:
         first, *others = (probe(path) for path in files)
         masks = [_known(contents[path]) for path in case.masks]
@@ -60,6 +62,7 @@ def look_at(case: Case, contents: Contents) -> Look:
         look.problems.append(Problem("missing" if missing else "damaged", f"left out: {error}", case))
         return look
     look.grid = first
+    look.problems += _unpaired(case)
     for path, grid in zip(files[1:], others, strict=True):
         difference = mismatch(first, grid)
         if difference:
@@ -76,6 +79,17 @@ def look_at(case: Case, contents: Contents) -> Look:
     return look
 
 
+def _unpaired(case: Case) -> list[Problem]:
+    """Say where a folder of pictures does not fit the slices of its image."""
+    problems = []
+    for folder in filter(is_stack, case.masks):
+        try:
+            slice_pictures(folder, case.image)
+        except InputError as error:
+            problems.append(Problem("geometry", str(error)))
+    return problems
+
+
 def read_contents(masks: Sequence[Path], progress: Progress) -> Contents:
     """Channels and values of mask files, remembered in the cache, or why they cannot be read."""
     cache = Cache()
@@ -88,6 +102,9 @@ def read_contents(masks: Sequence[Path], progress: Progress) -> Contents:
 
 
 def _content(path: Path) -> Arrays:
+    if is_stack(path):
+        seen = {value for picture in files_of(path) for value in mask_values(read_labels(picture))}
+        return {"content": np.array([1, *sorted({0, *seen})], np.int32)}
     mask = read_labels(path)
     places = [place for place, plane in enumerate(mask.array, start=1) if plane.any()]
     values = {0, *(places if mask.channels > 1 else mask_values(mask))}

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from unimiss.data.cases import Case
 from unimiss.data.datasets.dataset import Dataset
 from unimiss.data.datasets.labels import HIGHEST
+from unimiss.data.datasets.slices import is_stack, slice_pictures
 from unimiss.data.grids import mismatch
 from unimiss.errors import InputError
-from unimiss.io import Image, read
+from unimiss.io import Image, Provenance, read
 
 
 def read_mask(case: Case, dataset: Dataset) -> Image:
@@ -30,7 +31,7 @@ def read_mask(case: Case, dataset: Dataset) -> Image:
     InputError
         A mask cannot be read, is none, or lies on another grid than the case's first one.
     """
-    masks = [read_labels(path) for path in case.masks]
+    masks = [_read_stack(path, case) if is_stack(path) else read_labels(path) for path in case.masks]
     first = masks[0]
     foreground = [value for value in dataset.labels if value]
     for path, mask in zip(case.masks, masks, strict=True):
@@ -47,6 +48,18 @@ def read_mask(case: Case, dataset: Dataset) -> Image:
         for value in foreground:
             out[0][np.isin(planes[0], dataset.values.get(value, (value,)))] = value
     return replace(first, array=out, labels=dataset.labels)
+
+
+def _read_stack(folder: Path, case: Case) -> Image:
+    """Put pictures into a volume, each where its slice of the case's image lies."""
+    pictures, stored = slice_pictures(folder, case.image)
+    planes = np.concatenate([read_labels(path).array for path in pictures])
+    change = stored.to_anatomical()
+    return Image(
+        np.ascontiguousarray(change.apply(planes[None])),
+        stored.reoriented(change),
+        Provenance(folder, "stack", change),
+    )
 
 
 def _is_in(planes: NDArray[np.generic], parts: tuple[int, ...]) -> NDArray[np.bool_]:

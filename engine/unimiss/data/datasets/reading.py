@@ -11,13 +11,15 @@ from unimiss.data.datasets.dataset import Dataset
 from unimiss.data.datasets.described import FILE, read_described
 from unimiss.data.datasets.folders import read_folders
 from unimiss.data.datasets.labels import relabel
+from unimiss.data.datasets.layout import visible
 from unimiss.data.datasets.problems import Acceptable, refuse
+from unimiss.data.datasets.stacks import read_stacks
 from unimiss.data.datasets.tables import LISTS, TABLES, read_table, read_tables
 from unimiss.errors import InputError
 
 _KNOWN = (
     "a dataset.json, a table (image,label), imagesTr and labelsTr, images and masks, "
-    "a list of 'path label' lines, or a folder for each class"
+    "DICOM series beside pictures of their slices, a list of 'path label' lines, or a folder for each class"
 )
 
 
@@ -28,7 +30,9 @@ def read_dataset(path: Path) -> Dataset:
     ----------
     path : Path
         A folder, tried in this order: with a ``dataset.json`` (`described`); with tables or lists (`tables`);
-        of images beside masks (`folders`); of a folder for each class (`classes`). Or one of these files.
+        of images beside masks (`folders`); of DICOM series beside pictures of their slices (`stacks`); of a
+        folder for each class (`classes`). A folder with nothing but one folder in it stands for that one.
+        Or one of these files.
 
     Raises
     ------
@@ -61,10 +65,13 @@ def _of_file(path: Path) -> Dataset:
 def _in_folder(folder: Path) -> Dataset:
     if (folder / FILE).exists():
         return read_described(folder / FILE)
-    for reader in (read_tables, read_folders, read_classes):
+    for reader in (read_tables, read_folders, read_stacks, read_classes):
         found = reader(folder)
         if found is not None:
             return found
+    inside = visible(folder)
+    if len(inside) == 1 and inside[0].is_dir():  # archives are often unpacked into a folder of their name
+        return _in_folder(inside[0])
     raise InputError(f"{folder} is no data set that is known here: it needs {_KNOWN}")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from unimiss.data.cases import Split
@@ -14,10 +16,10 @@ from unimiss.io import suffix_of
 
 TABLES = (".csv", ".tsv")
 LISTS = (".txt", ".lst")
-_NAMES = {  # of a column -> other names of it, among them those of NIH ChestX-ray
+_NAMES = {  # of a column -> other names of it, among them those of NIH ChestX-ray and HAM10000
     "image": ("image", "images", "image index", "image_id", "filename", "file", "path"),
-    "label": ("label", "labels", "mask", "class", "diagnosis", "finding labels"),
-    "patient": ("patient", "patient_id", "patient id", "subject"),
+    "label": ("label", "labels", "mask", "class", "diagnosis", "finding labels", "dx"),
+    "patient": ("patient", "patient_id", "patient id", "subject", "lesion_id"),
     "split": ("split", "subset"),
     "fold": ("fold",),
 }
@@ -27,7 +29,8 @@ _INDICATORS = {"", "0", "1", "0.0", "1.0"}
 def read_tables(folder: Path) -> Dataset | None:
     """Read the tables, else the lists, in a folder or one below it; None where there are none.
 
-    Several are told apart by the splits that they are named after (``train.csv``, ``test.csv``).
+    Several are told apart by the splits that they are named after (``train.csv``, ``test.csv``). A table
+    that has columns of images and patients, and no labels, says whose the images of the others are.
 
     Raises
     ------
@@ -46,15 +49,16 @@ def read_tables(folder: Path) -> Dataset | None:
                 f"{folder} holds the tables {names}; name the one to be used instead of the folder"
             )
         if found:
-            return read_table(found, folder)
+            return read_table(found, folder, _patients(set(files) - set(found)))
     return None
 
 
-def read_table(files: Sequence[Path], root: Path) -> Dataset:
+def read_table(files: Sequence[Path], root: Path, patients: Mapping[str, str] | None = None) -> Dataset:
     """Read tables and lists whose paths are relative to them, or names of files anywhere below `root`.
 
     A table has a column ``image`` and a column ``label``, or a column of 0 and 1 for each class. A label is
     the path of a mask or the name of a class; ``|`` joins several, and the images of a case's modalities.
+    `patients` says whose an image is, by its name without suffix, where its row does not.
 
     Raises
     ------
@@ -67,6 +71,8 @@ def read_table(files: Sequence[Path], root: Path) -> Dataset:
         rows += _listed(file, split) if file.suffix.lower() in LISTS else _tabled(file, split)
     if not rows:
         raise InputError(f"{files[0]} names no case")
+    if patients:
+        rows = [replace(row, patient=row.patient or patients.get(_name(row.images), "")) for row in rows]
     name = root.resolve().name if root.is_dir() else root.stem
     return dataset_of_rows(
         name, rows, Finder(files[0].resolve().parent, root if root.is_dir() else root.parent)
@@ -94,6 +100,27 @@ def _is_list(file: Path) -> bool:
         return False
     path, label = _cut(first)
     return bool(suffix_of(path) and label)
+
+
+def _patients(files: Collection[Path]) -> dict[str, str]:
+    """Patients by the names of their images, out of those files that are tables of both."""
+    found: dict[str, str] = {}
+    for file in files:
+        with suppress(InputError):
+            table = _Table(file) if file.suffix.lower() in TABLES else None
+            if table is not None and {"image", "patient"} <= set(table.columns) and not table.is_complete:
+                image, patient = table.columns["image"], table.columns["patient"]
+                found |= {
+                    _name(row[image]): row[patient].strip()
+                    for row in table.rows.values()
+                    if len(row) > max(image, patient)
+                }
+    return found
+
+
+def _name(image: str) -> str:
+    name = Path(image.strip()).name
+    return name[: len(name) - len(suffix_of(name))]
 
 
 class _Table:

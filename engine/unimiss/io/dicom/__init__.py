@@ -1,7 +1,7 @@
 """DICOM, by pydicom: series of slices, multi-frame objects and radiographs; nothing personal leaves it."""
 
 from unimiss.io.dicom.headers import SUFFIXES, Identity, has_magic, identify
-from unimiss.io.dicom.reading import grid, read
+from unimiss.io.dicom.reading import grid, read, slices
 from unimiss.io.dicom.series import Series, files_of, holds_dicom, identity_of, series_in
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "identity_of",
     "read",
     "series_in",
+    "slices",
 ]

@@ -78,6 +78,22 @@ def grid(path: Path) -> Geometry:
         return _flat_grid(next(iter(headers.values())))
 
 
+def slices(path: Path) -> tuple[Path, ...]:
+    """Files of a series in the order of their places, as `grid` counts its slices; reads headers only.
+
+    Raises
+    ------
+    InputError
+        It is no series of files, or two of them lie at one place.
+    """
+    with quiet():
+        headers = _headers(path)
+        groups = _groups(headers)
+        if len(groups) != len(headers):
+            raise InputError("its files are not one slice each, at places of their own")
+        return tuple(group[0].file for group in groups)
+
+
 def _headers(path: Path) -> _Headers:
     headers = {}
     for file in files_of(path):
