@@ -52,20 +52,19 @@ S = TypeVar("S", bound=TrainingSettings)
 
 
 def carry_out(
-    work: Callable[[S, RunWriter, Fabric], bool],
+    work: Callable[[S, RunWriter, Fabric], str | None],
     config: S,
     run: Path | str,
     *,
     resume: bool,
     listener: Listener | None,
-    done: str,
 ) -> Run:
     """Do a training's work in its run folder, and record how it ended.
 
     Parameters
     ----------
     work : callable
-        The training; says whether it came to its end.
+        The training; says in the past tense what it did, or None where it was stopped on its way.
     config : TrainingSettings
         Its settings.
     run : path
@@ -74,8 +73,6 @@ def carry_out(
         Go on with the run in that folder.
     listener : callable or None
         Receives every event.
-    done : str
-        What the training did, in the past tense.
     """
     folder = Run(run)
     refuse_folder(folder, resume)
@@ -84,11 +81,11 @@ def carry_out(
     fabric = make_fabric(config.devices, config.nodes, config.precision)
     with RunWriter(run, resume=resume, listener=listener, active=fabric.is_global_zero) as writer:
         try:
-            finished = work(config, writer, fabric)
+            done = work(config, writer, fabric)
         except Stopped as stop:
             writer.event("stopped", message=str(stop))
         else:
-            if finished:
+            if done is not None:
                 writer.event("finished", message=f"{done}; the model is {run}")
             else:
                 writer.event("stopped", message="stopped with a checkpoint; --resume goes on")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import unimiss as engine
-from unimiss.data.augment import augment
+from unimiss.data.augment import Augmentation, augment
 from unimiss.data.cache import Cache, cache_key
 from unimiss.data.cases import find_images, fold_of, is_held_out
 from unimiss.data.datasets import read_dataset
@@ -160,7 +160,7 @@ def test_augmentation_moves_image_and_label_together_and_keeps_identity_where_no
     images = torch.from_numpy(ball.astype(np.float32))[None, None].repeat(16, 1, 1, 1, 1)
     labels = images.clone()
     generator = torch.Generator().manual_seed(0)
-    moved, moved_labels = augment(images, labels, (3.0, 1.0, 1.0), True, generator)
+    moved, moved_labels = augment(images, labels, (3.0, 1.0, 1.0), Augmentation(mirror=True), generator)
     assert moved.shape == images.shape
     assert set(moved_labels.unique().tolist()) == {0.0, 1.0}
     for image, label in zip(moved, moved_labels, strict=True):

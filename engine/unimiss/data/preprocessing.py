@@ -30,12 +30,13 @@ class Intensity(Settings):
 
     Attributes
     ----------
-    scheme : "hounsfield" or "percentile"
-        Hounsfield: clip to [low, high], subtract `mean`, divide by `std`. Percentile: the image's own
-        percentiles `low` and `high` become 0 and 1, and values beyond are clipped.
+    scheme : "hounsfield", "fixed" or "percentile"
+        Hounsfield: clip CT to [low, high], subtract `mean`, divide by `std`, all fitted to the cases. Fixed:
+        the same for any image, with values that are given. Percentile: the image's own percentiles `low` and
+        `high` become 0 and 1, and values beyond are clipped.
     """
 
-    scheme: Literal["hounsfield", "percentile"]
+    scheme: Literal["hounsfield", "fixed", "percentile"]
     low: float
     high: float
     mean: float = 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ class Classification(Task):
         super().__init__(config, material, cache)
         self.overlapping = material.description.overlapping
         self.spacing = (1.0,) * len(self.patch)
+        self.augmentation = replace(self.augmentation, shift=_SHIFT)
         targets = np.stack([self._target(item.case) for item in material.training])
         self._weights = torch.ones(len(self.labels))
         if config.balance:
@@ -92,16 +94,18 @@ class Classification(Task):
         return self.preprocessing.intensity.from_stored(stored), self._target(case.case)
 
     def augment(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Shift, turn, scale, mirror, and change values."""
-        images, _ = augment(images, None, self.spacing, self.config.mirror, generator, shift=_SHIFT)
+        """Shift or crop, turn, scale, mirror, bend, and change values."""
+        images, _ = augment(images, None, self.spacing, self.augmentation, generator)
         return images, targets
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Cross-entropy, of each class by itself where they overlap."""
         scores, weights = outputs.float(), self._weights.to(outputs.device)
+        smoothing = self.config.label_smoothing
         if self.overlapping:
-            return F.binary_cross_entropy_with_logits(scores, targets, pos_weight=weights)
-        return F.cross_entropy(scores, targets, weight=weights)
+            smoothed = targets * (1 - smoothing) + smoothing / 2  # of each class yes and no
+            return F.binary_cross_entropy_with_logits(scores, smoothed, pos_weight=weights)
+        return F.cross_entropy(scores, targets, weight=weights, label_smoothing=smoothing)
 
     def validate(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,12 @@ class Finetuning:
         self.task = task
         self.fabric = fabric
         groups = by_stage(network, config.layer_decay)
-        optimizer = torch.optim.AdamW(groups, lr=known(config.lr), weight_decay=known(config.weight_decay))
+        for group in groups:  # what no step changes needs no gradient, and no activation is kept for one
+            for parameter in group["params"]:
+                parameter.requires_grad_(group["share"] > 0)
+        optimizer = torch.optim.AdamW(
+            groups, lr=known(config.lr), weight_decay=known(config.weight_decay), eps=config.eps
+        )
         self.network = network
         recompute(network, config.activation_checkpointing)
         if config.compile:
@@ -63,7 +69,7 @@ class Finetuning:
         progress : float
             Share of the training that is over, which sets the learning rate.
         """
-        lr = self._learning_rate(progress)
+        lr = learning_rate(self.config, progress)
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["share"]
         self.network.train()
@@ -115,12 +121,6 @@ class Finetuning:
     def _description(self, step: int, training: Mapping[str, Any]) -> Description:
         return self.task.material.description.model_copy(update={"step": step, "training": dict(training)})
 
-    def _learning_rate(self, progress: float) -> float:
-        warmup, lr = self.config.warmup, known(self.config.lr)
-        if progress < warmup:
-            return lr * max(progress / warmup, 0.01)
-        return float(lr * (1 - min(progress, 1.0)) ** 0.9)
-
     def _batch(self, step: int) -> tuple[Tensor, Tensor]:
         batch = range(self.fabric.global_rank, known(self.config.batch_size), self.fabric.world_size)
         drawn = [self._sample(step, slot) for slot in batch]
@@ -137,6 +137,21 @@ class Finetuning:
         shuffle = np.random.default_rng((self.config.seed, place // len(cases))).permutation(len(cases))
         rng = np.random.default_rng((self.config.seed, step, slot))
         return self.task.sample(cases[int(shuffle[place % len(cases)])], rng)
+
+
+def learning_rate(config: FinetuneConfig, progress: float) -> float:
+    """Peak rate times what warm-up and schedule leave of it, once a share of the training is over.
+
+    The polynomial counts from the training's start, as nnU-Net's, the cosine from the end of the warm-up.
+    """
+    lr, warmup, progress = known(config.lr), config.warmup, min(progress, 1.0)
+    if progress < warmup:
+        return lr * max(progress / warmup, 0.01)
+    if config.schedule == "constant":
+        return lr
+    if config.schedule == "cosine":
+        return lr * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup))) / 2
+    return float(lr * (1 - progress) ** 0.9)
 
 
 def _named(prefix: str, network: nn.Module) -> dict[str, Tensor]:

@@ -31,6 +31,8 @@ from unimiss.settings import known
 
 Warn = Callable[[str], None]
 
+_HALF_PRECISE = 8.0  # below, float16 is exact to 0.002: far less than the noise of an image whose spread is 1
+
 
 @dataclass(frozen=True)
 class PreparedCase:
@@ -65,8 +67,8 @@ def prepare_cases(
     list of PreparedCase
         In the order of `cases`.
     Preprocessing
-        For the checkpoint: its intensity, applied to what the cache holds, gives the network's input. CT is
-        stored in Hounsfield units, everything else is stored already scaled.
+        For the checkpoint: its intensity, applied to what the cache holds, gives the network's input. CT that
+        is to be fitted is stored in Hounsfield units, everything else is stored already scaled.
     """
     storing = _storing(_first_readable(cases), dataset.channels, config)
     classes = f"{sorted(dataset.labels)}|{dataset.values}|{dataset.overlapping}"
@@ -133,9 +135,12 @@ def _storing(images: Sequence[Image], names: Sequence[str], config: FinetuneConf
     """How the cache stores cases that are like that of `images`, whose channels have these names."""
     files, channels = len(images), sum(image.channels for image in images)
     flat = images[0].geometry.ndim == 2
-    if flat:
-        channels = 3 if files == 1 else channels
-        intensity: Scaling = BY_PERCENTILE
+    if flat and files == 1:
+        channels = 3
+    if config.intensity != "auto":
+        intensity: Scaling = config.intensity
+    elif flat:
+        intensity = BY_PERCENTILE
     elif files == 1:  # the channels of one file are of one kind
         intensity = HOUNSFIELD if is_ct(images[0]) else BY_PERCENTILE
     else:
@@ -151,11 +156,19 @@ def _storing(images: Sequence[Image], names: Sequence[str], config: FinetuneConf
     return Preprocessing(spacing=config.spacing, intensity=intensity, channels=channels, files=files)
 
 
+def _stored_type(channels: Sequence[Intensity]) -> type[np.generic]:
+    """Numbers in which the cache holds images: the smallest that lose nothing that matters."""
+    if all(one.scheme == "hounsfield" for one in channels):
+        return np.int16  # half precision loses half of a Hounsfield unit from 1024 on
+    fixed = [one for one in channels if one.scheme == "fixed"]
+    largest = max((abs(end - one.mean) / one.std for one in fixed for end in (one.low, one.high)), default=0)
+    return np.float16 if largest <= _HALF_PRECISE else np.float32
+
+
 def _prepare(case: Case, storing: Preprocessing, dataset: Dataset) -> Arrays:
     image = read_image(case.images)
     array = storing.prepare(image)
-    whole = all(one.scheme == "hounsfield" for one in _channels(storing.intensity))
-    stored = array.astype(np.int16 if whole else np.float16)  # half of a Hounsfield unit is lost from 1024 on
+    stored = array.astype(_stored_type(_channels(storing.intensity)))
     if not case.masks:  # CT is scaled by places anywhere in it
         anywhere = np.ones((1, *array.shape[1:]), np.uint8)
         fits = any(one.scheme == "hounsfield" for one in _channels(storing.intensity))

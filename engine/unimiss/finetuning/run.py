@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,10 +66,10 @@ def finetune(
     JobError
         The training failed on its way.
     """
-    return carry_out(_finetune, config, run, resume=resume, listener=listener, done="fine-tuned")
+    return carry_out(_finetune, config, run, resume=resume, listener=listener)
 
 
-def _finetune(config: FinetuneConfig, writer: RunWriter, fabric: Fabric) -> bool:
+def _finetune(config: FinetuneConfig, writer: RunWriter, fabric: Fabric) -> str | None:
     cache = Cache()
     config = config.model_copy(
         update={"dataset": config.dataset.resolve(), "init": config.init and checkpoint.absolute(config.init)}
@@ -108,6 +109,7 @@ def _finetune(config: FinetuneConfig, writer: RunWriter, fabric: Fabric) -> bool
     learned = set(splits["training"])
     training = [item for item in prepared if item.case in learned]
     validation = [item for item in prepared if item.case not in learned]
+    config = _resolve_length(config, len(training))
     if not training or not validation:
         raise InputError(
             f"{config.dataset}: training and validation need one usable case each; "
@@ -160,12 +162,22 @@ def _resolve(
     values["batch_size"] = -(-values["batch_size"] // processes) * processes
     if config.patch != "auto" and len(config.patch) != grids[0].ndim:
         raise InputError(f"patch = {list(config.patch)} does not fit: the images have {grids[0].ndim} axes")
-    if config.minutes is None:
-        values["steps"] = _STEPS[device]
-    steps = values.get("steps", "auto") if config.steps == "auto" else config.steps
-    values["checkpoint_every"] = 100 if steps == "auto" else max(10, min(500, steps // 10))
     auto = {name: value for name, value in values.items() if getattr(config, name) == "auto"}
     return FinetuneConfig.build({**config.model_dump(), **auto})
+
+
+def _resolve_length(config: FinetuneConfig, cases: int) -> FinetuneConfig:
+    """Turn passes over the training cases into steps; choose steps where nothing says how long."""
+    values: dict[str, Any] = {"epochs": None}
+    steps = config.steps
+    if config.epochs is not None:
+        steps = max(1, math.ceil(config.epochs * cases / known(config.batch_size)))
+    elif steps == "auto" and config.minutes is None:
+        steps = _STEPS["cuda" if torch.cuda.is_available() else "cpu"]
+    values["steps"] = steps
+    if config.checkpoint_every == "auto":
+        values["checkpoint_every"] = 100 if steps == "auto" else max(10, min(500, steps // 10))
+    return FinetuneConfig.build({**config.model_dump(), **values})
 
 
 def _manifest(

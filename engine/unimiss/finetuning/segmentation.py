@@ -37,7 +37,13 @@ class Segmentation(Task):
 
         super().__init__(config, material, cache)
         self.spacing = self.preprocessing.spacing or (1.0, 1.0)
-        loss = DiceCELoss(softmax=True, to_onehot_y=True, include_background=False, batch=True)
+        loss = DiceCELoss(
+            softmax=True,
+            to_onehot_y=True,
+            include_background=False,
+            batch=True,
+            label_smoothing=config.label_smoothing,  # of the cross-entropy alone
+        )
         weights = [weight / sum(_LEVEL_WEIGHTS) for weight in _LEVEL_WEIGHTS]
         self._loss: nn.Module = DeepSupervisionLoss(loss, weights=weights)
 
@@ -49,6 +55,8 @@ class Segmentation(Task):
             raise InputError(
                 f"{config.dataset}: {names} may overlap, and overlapping classes cannot be trained yet"
             )
+        if config.crop is not None:
+            raise InputError("crop is for classification; a patch to segment is cut out at random anyway")
         if len(dataset.labels) < 2:
             raise InputError(f"{config.dataset}: the masks hold no class besides the background")
 
@@ -76,8 +84,8 @@ class Segmentation(Task):
         return self.preprocessing.intensity.from_stored(pixels), classes
 
     def augment(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Turn, scale, mirror, and change values."""
-        return augment(images, targets, self.spacing, self.config.mirror, generator)
+        """Turn, scale, mirror, bend, and change values."""
+        return augment(images, targets, self.spacing, self.augmentation, generator)
 
     def loss(self, outputs: Any, targets: Tensor) -> Tensor:
         """Dice and cross-entropy, weighted over levels; the coarsest has no weight and is left out."""

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unimiss.data.augment import Augmentation
 from unimiss.data.cache import Cache
 from unimiss.data.datasets import Dataset
 from unimiss.data.preprocessing import Preprocessing
@@ -69,6 +70,14 @@ class Task(ABC):
         self.labels = material.description.labels
         self.preprocessing: Preprocessing = material.description.preprocessing
         (self.patch,) = material.description.native.values()
+        self.augmentation = Augmentation(
+            mirror=config.mirror,
+            rotation=config.rotation,
+            scaling=config.scaling,
+            crop=config.crop,
+            elastic=config.elastic,
+            low_resolution=config.low_resolution,
+        )
 
     @staticmethod
     @abstractmethod

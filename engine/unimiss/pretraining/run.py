@@ -54,10 +54,10 @@ def pretrain(
     JobError
         The training failed on its way.
     """
-    return carry_out(_pretrain, config, run, resume=resume, listener=listener, done="pre-trained")
+    return carry_out(_pretrain, config, run, resume=resume, listener=listener)
 
 
-def _pretrain(config: PretrainConfig, writer: RunWriter, fabric: Fabric) -> bool:
+def _pretrain(config: PretrainConfig, writer: RunWriter, fabric: Fabric) -> str | None:
     cache = Cache()
     config = _take_network(config, writer)
     config, images, volumes, held = _find(config, writer)
@@ -91,7 +91,8 @@ def _pretrain(config: PretrainConfig, writer: RunWriter, fabric: Fabric) -> bool
     if writer.resumed:
         writer.save_config(config.model_dump(mode="json"))
         _tell_changed(ready_2d + ready_3d, writer)
-        return train(config, ready_2d, ready_3d, cache, probe, writer, fabric)
+        finished = train(config, ready_2d, ready_3d, cache, probe, writer, fabric)
+        return "pre-trained" if finished else None
     writer.save_manifest(
         {
             "task": "pretraining",
@@ -108,7 +109,8 @@ def _pretrain(config: PretrainConfig, writer: RunWriter, fabric: Fabric) -> bool
         }
     )
     writer.save_config(config.model_dump(mode="json"))  # last: a folder with it can be resumed
-    return train(config, ready_2d, ready_3d, cache, probe, writer, fabric)
+    finished = train(config, ready_2d, ready_3d, cache, probe, writer, fabric)
+    return "pre-trained" if finished else None
 
 
 def _frame(config: PretrainConfig) -> Frame:
