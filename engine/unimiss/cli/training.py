@@ -142,6 +142,10 @@ def finetune(
         Path | None, typer.Argument(help="Labelled cases: a folder or a list, see docs/datasets.md.")
     ] = None,
     task: Annotated[str | None, typer.Option(help="segmentation or classification.")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="auto, or as published: bcv, chaos, ricord, jsrt, chestxr, isic; docs/recipes.md."),
+    ] = None,
     init: Init = None,
     network: Annotated[str | None, typer.Option(help="tiny, small or plus, with --init none.")] = None,
     fold: Annotated[int | None, typer.Option(help="Which part of the patients validates.")] = None,
@@ -169,6 +173,7 @@ def finetune(
     options: dict[str, Any] = {
         "dataset": dataset,
         "task": task,
+        "recipe": recipe,
         "init": init,
         "network": network,
         "fold": fold,

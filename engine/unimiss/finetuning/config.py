@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from unimiss.data.datasets import Kind
 from unimiss.data.datasets.problems import Acceptable
 from unimiss.data.preprocessing import Intensity
+from unimiss.finetuning.recipes import RecipeName, applied
 from unimiss.models.checkpoint import STARTER
 from unimiss.models.presets import Network
 from unimiss.settings import Auto
@@ -31,6 +32,9 @@ class FinetuneConfig(TrainingSettings):
     ----------
     dataset : Path
         Labelled cases: a folder, or a file that lists them.
+    recipe : str
+        Whose settings are the defaults: "auto" for these here, or a public data set, see `recipes`, which
+        also names its classes.
     labels : dict of str to str
         Old name to new one; classes that get one name become one.
     ignore : list of str
@@ -103,6 +107,7 @@ class FinetuneConfig(TrainingSettings):
     """
 
     dataset: Path
+    recipe: RecipeName = "auto"
     labels: dict[Name, Name] = {}
     ignore: list[Name] = []
     accept: list[Acceptable] = []
@@ -141,6 +146,11 @@ class FinetuneConfig(TrainingSettings):
     low_resolution: Annotated[float, Field(ge=0, le=1)] = 0.15
     validations: Annotated[int, Field(ge=1)] = 5
     validation_cases: Positive | Auto = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_recipe(cls, values: Any) -> Any:
+        return applied(values) if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _fold_exists(self) -> FinetuneConfig:

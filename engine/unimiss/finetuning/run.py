@@ -19,6 +19,7 @@ from unimiss.finetuning.config import FinetuneConfig
 from unimiss.finetuning.grids import read_grids
 from unimiss.finetuning.loop import Finetuning
 from unimiss.finetuning.prepare import PreparedCase, fit_intensity, prepare_cases
+from unimiss.finetuning.recipes import class_names
 from unimiss.finetuning.segmentation import Segmentation
 from unimiss.finetuning.splits import FEWEST_TO_HOLD_OUT, Splits, saved_splits, split_cases
 from unimiss.finetuning.task import Material, Task
@@ -83,6 +84,7 @@ def _finetune(config: FinetuneConfig, writer: RunWriter, fabric: Fabric) -> str 
         config = config.model_copy(update={"network": source.description.network})
     dataset = open_dataset(
         config.dataset,
+        names=class_names(config.recipe),
         labels=config.labels,
         ignore=config.ignore,
         accept=config.accept,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from unimiss.data.datasets.checks import check_dataset
 from unimiss.data.datasets.classes import read_classes
@@ -78,6 +79,7 @@ def _in_folder(folder: Path) -> Dataset:
 def open_dataset(
     path: Path,
     *,
+    names: Mapping[str, str] = MappingProxyType({}),
     labels: Mapping[str, str],
     ignore: Collection[str],
     accept: Collection[Acceptable],
@@ -90,6 +92,8 @@ def open_dataset(
     ----------
     path : Path
         As `read_dataset` takes it.
+    names : mapping of str to str
+        Names of classes by those, or the values, in the files; those that are not there are passed over.
     labels, ignore : mapping of str to str, collection of str
         Classes that are renamed or joined, and classes that are not learned; see `relabel`.
     accept : collection of str
@@ -103,4 +107,6 @@ def open_dataset(
     InputError
         The data set cannot be used; all of its problems are listed.
     """
-    return relabel(check_dataset(read_dataset(path), accept=accept, report=report, warn=warn), labels, ignore)
+    found = check_dataset(read_dataset(path), accept=accept, report=report, warn=warn)
+    there = {old: new for old, new in names.items() if old in found.labels.values()}
+    return relabel(relabel(found, there, ()) if there else found, labels, ignore)
