@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from unimiss.data.datasets import Kind
@@ -41,7 +42,7 @@ class Predictor:
     labels : dict of int to str
         Values and names of its classes.
     overlapping : bool
-        Whether an image may have several classes or none.
+        Whether an image, or a voxel of it, may have several classes or none.
 
     Raises
     ------
@@ -83,12 +84,16 @@ class Predictor:
         Returns
         -------
         Image
-            Label values, uint8 or uint16 (1, *shape), on the image's own grid, with their names.
+            Label values, uint8 or uint16 (1, *shape), on the image's own grid, with their names. Overlapping
+            classes have a channel each, in the order of `labels`: 0 or 1, uint8 (classes, *shape).
         """
         return self._mask(image, self._scores(image, progress))
 
     def probabilities(self, image: Image, progress: Progress | None = None) -> Image:
-        """Class probabilities of an image, float32 (classes, *shape), on the image's own grid."""
+        """Class probabilities of an image, float32 (classes, *shape), on the image's own grid.
+
+        The background has a channel, the first, unless the classes are `overlapping`.
+        """
         return self._probabilities(image, self._scores(image, progress))
 
     def segment(
@@ -117,6 +122,8 @@ class Predictor:
         return [max(found, key=lambda name: found[name])]
 
     def _mask(self, image: Image, scores: Tensor) -> Image:
+        if self.overlapping:
+            return image.with_array(_overlapping_mask(scores, image.geometry.shape), self.labels)
         best: Tensor | None = None
         winner = torch.zeros(image.geometry.shape, dtype=torch.uint8, device=scores.device)
         for index, score in enumerate(scores):  # one class at a time: a few volumes in memory, not all
@@ -131,7 +138,11 @@ class Predictor:
         return image.with_array(values[winner.cpu().numpy()][None], self.labels)
 
     def _probabilities(self, image: Image, scores: Tensor) -> Image:
-        full = torch.stack([_resize(score, image.geometry.shape) for score in scores.softmax(dim=0)])
+        shape = image.geometry.shape
+        if self.overlapping:  # a sigmoid on the image's grid, so that 1/2 is where the mask ends
+            full = torch.stack([_resize(score, shape).sigmoid() for score in scores])
+        else:
+            full = torch.stack([_resize(score, shape) for score in scores.softmax(dim=0)])
         return image.with_array(full.cpu().numpy(), {})
 
     def _scores(self, image: Image, progress: Progress | None) -> Tensor:
@@ -164,6 +175,14 @@ def _naming_memory(shape: Sequence[int]) -> Iterator[None]:
         if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
             raise
         raise JobError(f"an image of {tuple(shape)} voxels needs more memory than there is") from error
+
+
+def _overlapping_mask(scores: Tensor, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Say by 0 and 1 where each class has a probability of 1/2 or more, which is a score of 0 or more."""
+    mask = np.empty((len(scores), *shape), np.uint8)
+    for plane, score in zip(mask, scores, strict=True):
+        plane[:] = (_resize(score, shape) >= 0).cpu().numpy()
+    return mask
 
 
 def _resize(score: Tensor, shape: tuple[int, ...]) -> Tensor:
