@@ -175,3 +175,18 @@ def test_the_table_of_ham10000_is_known(tmp_path):
     )
     found = {case.patient: case.classes for case in read_dataset(tmp_path).cases}
     assert found == {"HAM_0000118": ("bkl",), "HAM_0000119": ("nv",)}
+
+
+def test_the_documented_lines_turn_raw_films_into_pictures_of_the_masks_size(tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
+    lines = page.split("```python\n")[1].split("```")[0]
+    raw = np.full((2048, 2048), 4000, ">u2")  # dark film
+    raw[200:400, 600:1000] = 100  # bone
+    (tmp_path / "All247images").mkdir()
+    raw.tofile(tmp_path / "All247images" / "JPCLN001.IMG")
+    monkeypatch.chdir(tmp_path)
+    exec(lines, {})
+    found = engine.read(tmp_path / "images" / "JPCLN001.png").array[0]
+    expected = np.full((1024, 1024), 95)
+    expected[100:200, 300:500] = 3995
+    np.testing.assert_array_equal(found, expected)
