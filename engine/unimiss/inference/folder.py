@@ -17,7 +17,7 @@ from unimiss.runs import atomic
 
 _FORMATS = (".nii.gz", ".nii", ".nrrd", ".mha", ".png")
 _FOLDER = re.compile(r"[^\W_][\w ()+,=@-]*(?<! )")  # names of classes that are folders on any system
-_WRITTEN_AS = {".jpg": ".png", ".jpeg": ".png", ".tif": ".png", ".tiff": ".png"}  # JPEG would lose labels
+_WRITTEN_AS = dict.fromkeys((".jpg", ".jpeg", ".gif", ".tif", ".tiff"), ".png")  # JPEG would lose labels
 
 
 def predict_files(
