@@ -186,7 +186,7 @@ def test_it_ends_early_where_nothing_gets_better_and_does_so_once_it_is_resumed(
     run = Run(tmp_path / "run")
 
     def stop(event: dict[str, object]) -> None:
-        if event["kind"] == "metrics" and event["step"] == 5:
+        if event["kind"] == "metrics" and event["step"] == 4:  # it obeys after the next one
             run.stop()
 
     finetune(without_hope(pictures, layer_decay=0), run.path, listener=stop)
