@@ -12,7 +12,7 @@ from unimiss.inference.predictor import Predictor
 from unimiss.io import Image, is_dicom, suffix_of, write
 from unimiss.runs import atomic
 
-_FORMATS = (".nii.gz", ".nii", ".nrrd", ".mha", ".png")
+_FORMATS = (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".dcm")
 _WRITTEN_AS = {".jpg": ".png", ".jpeg": ".png", ".tif": ".png", ".tiff": ".png"}  # JPEG would lose labels
 
 
@@ -38,7 +38,8 @@ def predict_files(
     output : Path
         Folder for the masks and ``labels.json``, the names of their values.
     suffix : str, optional
-        Format of the masks; by default each input's own.
+        Format of the masks; by default each input's own, of DICOM NIfTI. ".dcm" is a DICOM segmentation,
+        for DICOM alone.
     probabilities : bool
         Also write ``<name>_probabilities.nii.gz`` with a channel for each class.
     progress : callable
@@ -63,6 +64,11 @@ def predict_files(
     if suffix == ".png" and predictor.preprocessing.dimension == 3:
         raise InputError("a PNG holds one flat picture; volumes need nii.gz, nrrd or mha")
     cases = find_cases(inputs, predictor.preprocessing.files, warn)
+    other = next((case[0] for case in cases if not is_dicom(case[0])), None)
+    if suffix == ".dcm" and other is not None:
+        raise InputError(
+            f"{other} is no DICOM image, and a DICOM segmentation refers to one; use another --format"
+        )
     targets = [output / f"{case_name(case)}{suffix or _own(case[0])}" for case in cases]
     _refuse_collisions([case[0] for case in cases], targets)
     if output.exists() and not output.is_dir():
