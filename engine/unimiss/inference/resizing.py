@@ -67,6 +67,6 @@ def _neighbours(old: int, new: int) -> tuple[np.ndarray[tuple[int], np.dtype[np.
 def _resized_in_plane(scores: Tensor, plane: tuple[int, ...]) -> Tensor:
     if scores.shape[2:] == plane:
         return scores
-    as_channels = scores.reshape(1, -1, *scores.shape[2:])  # of one channel torch rounds otherwise
-    found = F.interpolate(as_channels, size=plane, mode=_MODES[len(plane)], align_corners=False)
-    return found.reshape(*scores.shape[:2], *plane)
+    # torch chooses among kernels, which round differently, by the number of channels: classes, never rows
+    by_row = scores.transpose(0, 1).contiguous()
+    return F.interpolate(by_row, size=plane, mode=_MODES[len(plane)], align_corners=False).transpose(0, 1)

@@ -119,7 +119,7 @@ def _stored(mask: Image) -> tuple[NDArray[Any], Source]:
 def _segments(array: NDArray[Any], mask: Image) -> tuple[NDArray[Any], list[str]]:
     """Segment numbers (planes, rows, columns), or truth values (…, segments) if they overlap; and names."""
     names = {value: name for value, name in mask.labels.items() if value}
-    if len(array) > 1:
+    if len(array) > 1 or (len(names) == 1 and array.max() <= 1):
         if len(array) != len(names):
             raise InputError(f"its {len(array)} channels are not those of its {len(names)} classes")
         return np.moveaxis(array, 0, -1) > 0, list(names.values())
