@@ -117,7 +117,7 @@ def measure(part: str, folder: Path, windows: int) -> dict[str, float]:
         began = time.process_time()
         if part == "ours":
             rows = resized(slabs, prepared.shape[1], image.geometry.shape)
-            labels = torch.cat([predictor._decided(scores) for scores in rows])
+            labels = torch.cat([predictor._decided(scores)[0] for scores in rows])
         else:
             whole = torch.cat(slabs, dim=1)[None]
             labels = F.interpolate(whole, size=image.geometry.shape, mode="trilinear")[0].argmax(dim=0)

@@ -115,6 +115,7 @@ def _model(path: Path) -> Lines:
     ]
     if description.labels:
         lines.append(("labels", ", ".join(f"{v} {name}" for v, name in description.labels.items())))
+        lines.append(("classes", "may overlap" if description.overlapping else "exclusive"))
     if description.preprocessing is not None:
         lines.append(("preprocessing", description.preprocessing.model_dump_json(exclude_none=True)))
     return lines

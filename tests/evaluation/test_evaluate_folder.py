@@ -131,7 +131,7 @@ def test_what_cannot_be_scored_is_named_and_left_out(folders: tuple[Path, Path])
         ("unusable", "twice.nii.gz is the name of 2 predictions and 1 reference"),
         ("unreferenced", "stranger.nii.gz has no reference"),
         ("unusable", "damaged.nii.gz: it is damaged"),
-        ("unusable", "image.nii.gz and image.nii.gz: a mask holds whole numbers"),
+        ("unusable", "image.nii.gz: a mask holds whole numbers"),
         ("unusable", "moved.nii.gz and moved.nii.gz: the prediction lies on another grid"),
     )
     assert len(report.problems) == len(expected)

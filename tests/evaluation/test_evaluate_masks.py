@@ -176,7 +176,7 @@ def test_masks_of_any_kind_of_number_are_taken(dtype: str) -> None:
         (np.full((1, *GRID.shape), np.nan), "found nan to nan"),
         (np.full((1, *GRID.shape), -1), "found -1 to -1"),
         (np.full((1, *GRID.shape), 70000), "found 70000 to 70000"),
-        (np.zeros((2, *GRID.shape), np.uint8), "one channel, found 2"),
+        (np.zeros((2, *GRID.shape), np.uint8), "2 channels"),
     ],
 )
 def test_an_image_that_is_no_mask_is_refused(values: NDArray[np.generic], words: str) -> None:

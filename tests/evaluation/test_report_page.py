@@ -19,6 +19,7 @@ from unimiss.colours import class_colour
 from unimiss.evaluation import evaluate, write_report
 from unimiss.evaluation.figures import Plot, ticks
 from unimiss.evaluation.pictures import mask_picture, worst_slice
+from unimiss.evaluation.planes import Planes
 
 HOSTILE = '<script src="http:evil.example">alert(1)<script>'.replace("/", "")
 GRID = Geometry.from_spacing((6, 24, 20), (4, 1, 1))
@@ -120,20 +121,19 @@ def test_the_slice_with_most_wrong_voxels_is_shown_across_the_thickest_axis() ->
     reference, prediction = np.zeros((2, 8, 9, 10), np.int32)
     reference[2, :5, :5] = prediction[2, :5, :5] = 1
     prediction[5, :2, :2] = 1
-    assert worst_slice(prediction, reference, Geometry.from_spacing((8, 9, 10), (3, 1, 1))) == (0, 5)
-    assert worst_slice(prediction, reference, Geometry.from_spacing((8, 9, 10), (1, 1, 3))) == (2, 0)
-    assert worst_slice(reference, reference, Geometry.from_spacing((8, 9, 10), (3, 1, 1))) == (0, 2)
-    flat = Geometry.from_spacing((9, 10))
-    assert worst_slice(prediction[5], reference[5], flat) == (None, 0)
+    true, found = Planes(reference[None]), Planes(prediction[None])
+    assert worst_slice(found, true, [1], Geometry.from_spacing((8, 9, 10), (3, 1, 1))) == (0, 5)
+    assert worst_slice(found, true, [1], Geometry.from_spacing((8, 9, 10), (1, 1, 3))) == (2, 0)
+    assert worst_slice(true, true, [1], Geometry.from_spacing((8, 9, 10), (3, 1, 1))) == (0, 2)
+    assert worst_slice(found, true, [1], Geometry.from_spacing((9, 10))) == (None, 0)
 
 
 def test_a_picture_has_the_proportions_of_the_patient_and_dashes_where_masks_differ() -> None:
     reference, prediction = np.zeros((2, 40, 20), np.int32)
     reference[10:20, 5:15], prediction[10:30, 5:15] = 7, 7
     grid = Geometry.from_spacing((40, 20), (0.5, 2))
-    picture = np.asarray(
-        Pillow.open(io.BytesIO(mask_picture(prediction, reference, [7], None, grid, (None, 0))))
-    )
+    masks = Planes(prediction[None]), Planes(reference[None])
+    picture = np.asarray(Pillow.open(io.BytesIO(mask_picture(*masks, [7], None, grid, (None, 0)))))
     height, width = picture.shape[:2]
     assert width == 400
     assert height == pytest.approx(400 * 38 * 0.5 / (20 * 2), abs=12)

@@ -173,6 +173,7 @@ class Marks:
     """Stands for a trained model: values 2 and 5 are its classes."""
 
     labels = LABELS
+    overlapping = False
 
     class preprocessing:
         dimension = 3

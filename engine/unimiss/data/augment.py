@@ -30,8 +30,8 @@ def augment(
     ----------
     images : Tensor, shape (B, C, *patch)
         Prepared patches.
-    labels : Tensor or None, shape (B, 1, *patch)
-        Class indices, float; None where the whole image has one label.
+    labels : Tensor or None, shape (B, 1, *patch) or (B, classes, *patch)
+        Class indices, or 0 and 1 for each class, float; None where the whole image has one label.
     spacing : tuple of float
         Voxel size, so that a rotation is one in millimetres.
     mirror : bool

@@ -12,6 +12,7 @@ from unimiss.evaluation.diagnoses import ClassificationReport
 from unimiss.evaluation.folder import Listener, evaluate_folder
 from unimiss.evaluation.masks import TOLERANCE
 from unimiss.evaluation.masks_page import masks_page
+from unimiss.evaluation.pairs import class_folders
 from unimiss.evaluation.report import Report
 from unimiss.evaluation.statistics import RESAMPLES
 from unimiss.io import suffix_of
@@ -87,6 +88,8 @@ def _table(predictions: Path) -> Path | None:
     if predictions.suffix.lower() == ".csv":
         return predictions
     if not predictions.is_dir() or any(suffix_of(path) for path in predictions.iterdir()):
+        return None
+    if class_folders(predictions):
         return None
     tables = list(predictions.glob("*.csv"))
     return tables[0] if len(tables) == 1 else None

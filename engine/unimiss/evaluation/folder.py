@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from unimiss.errors import InputError
-from unimiss.evaluation.masks import TOLERANCE, evaluate_masks, label_array
+from unimiss.evaluation.legends import Legend, agree, read_legends
+from unimiss.evaluation.masks import TOLERANCE, refuse_other_grid, score_planes
 from unimiss.evaluation.pairs import MaskPair, pair_masks
 from unimiss.evaluation.problems import Problem, without_folders
 from unimiss.evaluation.report import CaseScores, Report
 from unimiss.evaluation.statistics import RESAMPLES
 from unimiss.evaluation.tables import trail
-from unimiss.io import Image, read
 
 Listener = Callable[[float, str], None]
-_MOST_CLASSES = 255
 
 
 def evaluate_folder(
@@ -34,8 +31,9 @@ def evaluate_folder(
     """Score masks against the references of the same name, whatever their suffixes, or one file against one.
 
     Classes are those that ``labels.json`` beside the predictions names, else those of the references' data
-    set (``dataset.json`` beside their folder), else all values found. A mask that is missing, damaged, has no
-    partner or lies on another grid is left out and said so in the report.
+    set (``dataset.json`` beside their folder), else all values found. Where classes overlap, a mask has a
+    channel for each of them, or a file in a folder of its name (``heart/a.png``); see `legends`. A mask that
+    is missing, damaged, has no partner or lies on another grid is left out and said so in the report.
 
     Parameters
     ----------
@@ -59,59 +57,50 @@ def evaluate_folder(
     """
     predictions, references = Path(predictions), Path(references)
     pairs, problems = pair_masks(predictions, references, images)
-    names = _names(_folder(predictions), _folder(references))
-    cases = []
+    legends = read_legends(predictions, references)
+    if references.suffix.lower() == ".csv":
+        legends = legends[0], _of_table(pairs) or legends[1]
+    cases: list[CaseScores] = []
+    labels: dict[int, str] = {}
     for done, pair in enumerate(pairs, start=1):
-        name = trail(pair.prediction)[0]
+        name = trail(pair.prediction.path)[0]
         try:
-            cases.append(_case(name, pair, names, tolerance))
+            case, found = _case(name, pair, legends, tolerance)
         except InputError as error:
-            reason = without_folders(str(error), pair.prediction, pair.reference)
-            problems.append(Problem(pair.prediction.name, "unusable", reason))
+            reason = without_folders(str(error), *pair.prediction.files, *pair.reference.files)
+            problems.append(Problem(pair.prediction.path.name, "unusable", reason))
+        else:
+            cases.append(case)
+            labels |= found
         if listener is not None:
             listener(done / len(pairs), name)
     if not cases:
         raise InputError(f"no mask of {predictions} could be scored; {problems[0]}")
-    labels = names or {label: str(label) for label in sorted({v for case in cases for v in case.scores})}
+    if not any(legends):
+        labels = dict(sorted(labels.items()))
     return Report(labels, tuple(cases), tuple(problems), tolerance, resamples, seed)
 
 
-def _case(name: str, pair: MaskPair, names: dict[int, str], tolerance: float) -> CaseScores:
-    masks = read(pair.prediction), read(pair.reference)
+def _case(
+    name: str, pair: MaskPair, legends: tuple[Legend, Legend], tolerance: float
+) -> tuple[CaseScores, dict[int, str]]:
+    """Score a case; also return the names of its classes."""
+    (predicted, grid), (true, geometry) = pair.prediction.read(), pair.reference.read()
     try:
-        scores = evaluate_masks(*masks, names or _values(masks), tolerance)
+        refuse_other_grid(grid, geometry)
+        found = agree(*legends, predicted, true)
     except InputError as error:  # about images; the user knows files
         raise InputError(f"{pair.prediction} and {pair.reference}: {error}") from error
-    units = masks[1].geometry.units
-    return CaseScores(name, pair.prediction, pair.reference, units, scores, pair.patient, pair.image)
+    predicted, true = replace(predicted, parts=found.predicted), replace(true, parts=found.true)
+    scores = score_planes(predicted, true, geometry, found.labels, tolerance)
+    parts = found.predicted, found.true
+    files = pair.prediction, pair.reference
+    return CaseScores(name, *files, geometry.units, scores, pair.patient, pair.image, parts), found.labels
 
 
-def _values(masks: Sequence[Image]) -> dict[int, str]:
-    values = sorted({int(value) for mask in masks for value in np.unique(label_array(mask))} - {0})
-    if len(values) > _MOST_CLASSES:
-        raise InputError(f"they hold {len(values)} different values, so they are images, not masks")
-    return {value: str(value) for value in values}
-
-
-def _names(predictions: Path, references: Path) -> dict[int, str]:
-    """Read the names of label values, without background; nothing where no file says them."""
-    own, dataset = predictions / "labels.json", references.parent / "dataset.json"
-    path = own if own.is_file() else dataset
-    if not path.is_file():
-        return {}
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-        if path == dataset:
-            entries = entries.get("labels", {})
-        if not all(key.isdigit() for key in entries):  # nnU-Net's order: name to value
-            entries = {value: name for name, value in entries.items()}
-        labels = {int(value): str(name) for value, name in entries.items() if int(value) > 0}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is damaged: it must map label values to names") from error
-    if len(set(labels.values())) < len(labels):
-        raise InputError(f"{path} gives two label values the same name; give each its own")
-    return dict(sorted(labels.items()))
-
-
-def _folder(path: Path) -> Path:
-    return path.resolve() if path.is_dir() else path.resolve().parent
+def _of_table(pairs: Sequence[MaskPair]) -> Legend:
+    """Name the classes of a table's masks by the folders of their files, where all rows say the same."""
+    masks = [pair.reference.files for pair in pairs if pair.reference.apart]
+    names = {tuple(file.parent.name for file in files) for files in masks}
+    only = names.pop() if len(names) == 1 else ()
+    return {name: (place,) for place, name in enumerate(only, start=1) if len(set(only)) == len(only)}

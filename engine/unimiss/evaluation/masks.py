@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects
 
 from unimiss.errors import InputError
+from unimiss.evaluation.planes import Planes, joint
 from unimiss.evaluation.surfaces import surface_distances
 from unimiss.geometry import Geometry
 from unimiss.io import Image
@@ -17,7 +17,6 @@ from unimiss.io import Image
 TOLERANCE = 1.0
 """Default of the surface Dice, in mm: about a voxel of a fine scan."""
 
-_HIGHEST = 65535  # label value
 _NAN = float("nan")
 
 
@@ -58,14 +57,15 @@ class Scores:
 def evaluate_masks(
     prediction: Image, reference: Image, labels: Mapping[int, str], tolerance: float = TOLERANCE
 ) -> dict[int, Scores]:
-    """Score a label image class by class.
+    """Score a mask class by class.
 
     Parameters
     ----------
     prediction, reference : Image
-        One channel of whole numbers on the same grid.
+        On the same grid: one channel of whole numbers or, where classes overlap, one of 0 and 1 for each
+        class.
     labels : mapping of int to str
-        Values to score and their names; the background, 0, is left out.
+        Values to score, or channels from 1, and their names; the background, 0, is left out.
     tolerance : float
         Of the surface Dice, in the geometry's units.
 
@@ -77,51 +77,39 @@ def evaluate_masks(
     Raises
     ------
     InputError
-        The grids differ, or an image is not a mask.
+        The grids or the numbers of channels differ, or an image is not a mask.
     """
-    geometry = reference.geometry
-    difference = geometry.difference(prediction.geometry)
-    if difference:
-        raise InputError(f"the prediction lies on another grid than its reference: {difference}")
-    predicted, true = label_array(prediction), label_array(reference)
-    boxes = find_objects(predicted), find_objects(true)
+    refuse_other_grid(prediction.geometry, reference.geometry)
+    predicted, true = Planes.of(prediction), Planes.of(reference)
+    if len(predicted) != len(true):
+        raise InputError(f"the prediction has {_channels(predicted)}, its reference {_channels(true)}")
+    return score_planes(predicted, true, reference.geometry, labels, tolerance)
+
+
+def score_planes(
+    predicted: Planes, true: Planes, geometry: Geometry, labels: Iterable[int], tolerance: float
+) -> dict[int, Scores]:
+    """Score the classes of two masks on one grid; parameters are those of `evaluate_masks`."""
     sized = geometry.ndim == 3 and geometry.units == "mm"
     voxel = abs(float(np.linalg.det(geometry.matrix))) / 1000 if sized else _NAN
     scores = {}
     for label in labels:
         if label > 0:
-            box = _joint(*(found[label - 1] if label <= len(found) else None for found in boxes))
-            scores[label] = _score(predicted[box] == label, true[box] == label, geometry, voxel, tolerance)
+            box = joint(predicted.box(label), true.box(label)) or (slice(0, 0),)
+            masks = predicted.inside(label, box), true.inside(label, box)
+            scores[label] = _score(*masks, geometry, voxel, tolerance)
     return scores
 
 
-def label_array(image: Image) -> NDArray[np.int32]:
-    """Return a mask's values without the channel axis.
-
-    Raises
-    ------
-    InputError
-        The image has several channels, or values that are no labels.
-    """
-    if image.channels != 1:
-        raise InputError(f"a mask has one channel, found {image.channels}")
-    array = image.array[0]
-    low, high = array.min(), array.max()
-    if not (low >= 0 and high <= _HIGHEST):  # NaN fails too
-        raise InputError(f"a mask holds whole numbers from 0 to {_HIGHEST}, found {low} to {high}")
-    values: NDArray[np.int32] = array.astype(np.int32)
-    if array.dtype.kind == "f" and not (values == array).all():
-        raise InputError("a mask holds whole numbers, found fractions")
-    return values
+def refuse_other_grid(prediction: Geometry, reference: Geometry) -> None:
+    """Raise an `InputError` where a prediction does not lie on its reference."""
+    difference = reference.difference(prediction)
+    if difference:
+        raise InputError(f"the prediction lies on another grid than its reference: {difference}")
 
 
-def _joint(*boxes: tuple[slice, ...] | None) -> tuple[slice, ...]:
-    """Smallest box around both; an empty one where there is none."""
-    present = [box for box in boxes if box is not None]
-    if not present:
-        return (slice(0, 0),)
-    axes = zip(*present, strict=True)
-    return tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in axes)
+def _channels(planes: Planes) -> str:
+    return "one channel" if len(planes) == 1 else f"{len(planes)} channels"
 
 
 def _score(

@@ -6,11 +6,11 @@ import math
 
 from unimiss.errors import InputError
 from unimiss.evaluation.figures import Plot, colour, sideways
-from unimiss.evaluation.masks import label_array
 from unimiss.evaluation.page import Page, Picture, Table, interval_term
 from unimiss.evaluation.pictures import mask_picture, worst_slice
 from unimiss.evaluation.report import CaseScores, Report
 from unimiss.evaluation.statistics import number, span
+from unimiss.geometry import Geometry
 from unimiss.io import Image, read
 
 _PICTURES = 6
@@ -122,19 +122,19 @@ def _volumes(report: Report) -> Plot | None:
 def _picture(case: CaseScores, report: Report) -> Picture:
     caption = f"{case.name}: Dice {number(_mean_dice(case))}"
     try:
-        prediction, reference = read(case.prediction), read(case.reference)
-        masks = label_array(prediction), label_array(reference)
+        prediction, _ = case.prediction.read(case.parts[0])
+        reference, grid = case.reference.read(case.parts[1])
     except InputError:  # moved or changed since it was scored
         return Picture(None, f"{caption} (its masks can no longer be read)")
-    image, grid = _image(case, reference), reference.geometry
-    axis, index = worst_slice(*masks, grid)
+    image, labels = _image(case, grid), list(report.labels)
+    axis, index = worst_slice(prediction, reference, labels, grid)
     if axis is not None:
         caption += f", slice {index + 1} of {grid.shape[axis]}"
-    png = mask_picture(*masks, list(report.labels), image, grid, (axis, index))
+    png = mask_picture(prediction, reference, labels, image, grid, (axis, index))
     return Picture(png, caption if image is not None else f"{caption} (without its image)")
 
 
-def _image(case: CaseScores, reference: Image) -> Image | None:
+def _image(case: CaseScores, grid: Geometry) -> Image | None:
     """Image of a case, if it is there and lies on the masks' grid."""
     if case.image is None:
         return None
@@ -142,7 +142,7 @@ def _image(case: CaseScores, reference: Image) -> Image | None:
         image = read(case.image)
     except InputError:
         return None
-    return image if reference.geometry.difference(image.geometry) is None else None
+    return image if grid.difference(image.geometry) is None else None
 
 
 def _cases(report: Report, ranked: list[CaseScores]) -> Table:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from unimiss.errors import InputError
+from unimiss.evaluation.planes import MaskFiles
 from unimiss.evaluation.problems import Kind, Problem
-from unimiss.evaluation.tables import file_name, images_folder, read_references, trail
+from unimiss.evaluation.tables import SEPARATOR, file_name, images_folder, read_references, trail
 from unimiss.io import is_dicom, suffix_of
 
 _Trails = tuple[list[tuple[str, ...]], list[tuple[str, ...]]]
@@ -20,8 +21,8 @@ _Group = tuple[Sequence[int], Sequence[int]]
 class MaskPair:
     """A predicted mask and its reference, with the image to draw them on and the patient, where known."""
 
-    prediction: Path
-    reference: Path
+    prediction: MaskFiles
+    reference: MaskFiles
     image: Path | None = None
     patient: str = ""
 
@@ -102,35 +103,74 @@ def pair_masks(
     ours, theirs = _masks(predictions), _masks(references)
     lookup = _Images(references, images)
     if predictions.is_file() and references.is_file():
-        return [MaskPair(predictions, references, lookup.of(references))], []
-    found = match([path.name for path in ours], [path.name for path in theirs])
-    pairs = [MaskPair(ours[i], theirs[j], lookup.of(theirs[j])) for i, j in found.pairs]
+        return [MaskPair(ours[0], theirs[0], lookup.of(references))], []
+    found = match([mask.path.name for mask in ours], [mask.path.name for mask in theirs])
+    pairs = [MaskPair(ours[i], theirs[j], lookup.of(theirs[j].path)) for i, j in found.pairs]
     one_file = {"missing": predictions.is_file(), "unreferenced": references.is_file()}  # asked for one alone
     return pairs, [problem for problem in found.problems if not one_file.get(problem.kind)]
 
 
 def _by_table(predictions: Path, table: Path, images: Path) -> tuple[list[MaskPair], list[Problem]]:
     ours, rows = _masks(predictions), read_references(table)
-    found = match([path.name for path in ours], [row.image for row in rows])
+    found = match([mask.path.name for mask in ours], [row.image for row in rows])
     paired = ((ours[i], rows[j]) for i, j in found.pairs)
     return [
-        MaskPair(path, table.parent / row.label, images / row.image, row.patient) for path, row in paired
+        MaskPair(mask, masks_in_table(table, row.label), images / row.image, row.patient)
+        for mask, row in paired
     ], found.problems
 
 
-def _masks(path: Path) -> list[Path]:
+def masks_in_table(table: Path, label: str) -> MaskFiles:
+    """Return the mask that a cell of a table names, or the masks of its classes, which ``|`` joins."""
+    files = tuple(table.parent / part.strip() for part in label.split(SEPARATOR))
+    return MaskFiles(files, apart=len(files) > 1)
+
+
+def class_folders(path: Path) -> list[Path]:
+    """Return the folders of a folder that holds one of masks for each class, and no mask itself."""
+    if not path.is_dir() or _files(path):
+        return []
+    return [inside for inside in sorted(path.iterdir()) if inside.is_dir() and _files(inside)]
+
+
+def _masks(path: Path) -> list[MaskFiles]:
     if path.is_file():
-        return [path]
+        return [MaskFiles((path,))]
     if not path.is_dir():
         raise InputError(f"{path}: there is no such file or folder")
-    files = [
-        file
-        for file in sorted(path.iterdir())
-        if suffix_of(file) and not is_dicom(file) and not file.name.startswith(".")
-    ]
+    folders = class_folders(path)
+    if folders:
+        return _of_classes(folders)
+    files = _files(path)
     if not files:
         raise InputError(f"{path}: there is no mask in this folder")
-    return [file for file in files if not trail(file)[0].endswith("_probabilities")]  # beside predicted masks
+    return [MaskFiles((file,)) for file in files]
+
+
+def _files(folder: Path) -> list[Path]:
+    """Masks directly in a folder, without the probabilities beside them."""
+    if folder.name.startswith("."):
+        return []
+    return [
+        file
+        for file in sorted(folder.iterdir())
+        if suffix_of(file)
+        and not file.is_dir()
+        and not is_dicom(file)
+        and not file.name.startswith(".")
+        and not trail(file)[0].endswith("_probabilities")
+    ]
+
+
+def _of_classes(folders: Sequence[Path]) -> list[MaskFiles]:
+    """Put together what has one name in the folders of all classes."""
+    by_class = [{file.name: file for file in _files(folder)} for folder in folders]
+    masks = []
+    for name in sorted({name for files in by_class for name in files}):
+        present = tuple(files[name] for files in by_class if name in files)
+        lacking = [folder.name for folder, files in zip(folders, by_class, strict=True) if name not in files]
+        masks.append(MaskFiles(present, apart=True, lacking=", ".join(lacking)))
+    return masks
 
 
 class _Images:

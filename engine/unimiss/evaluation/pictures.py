@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from unimiss.colours import class_colour
+from unimiss.evaluation.planes import Planes, joint
 from unimiss.geometry import Geometry
 from unimiss.io import Image
+
+T = TypeVar("T", bound=np.generic)
 
 _SIDE = 400  # pixels of the longer side
 _MARGIN = 0.25  # of the extent of what is outlined
@@ -19,9 +24,9 @@ _WINDOW = (-160.0, 240.0)  # Hounsfield units of soft tissue
 
 
 def worst_slice(
-    prediction: NDArray[np.int32], reference: NDArray[np.int32], grid: Geometry
+    prediction: Planes, reference: Planes, labels: Sequence[int], grid: Geometry
 ) -> tuple[int | None, int]:
-    """Find the slice with most wrong voxels, across the axis with the thickest slices.
+    """Find the slice with most wrong voxels of all classes, across the axis with the thickest slices.
 
     Returns
     -------
@@ -33,15 +38,22 @@ def worst_slice(
     axis = thick_axis(grid)
     if axis is None:
         return None, 0
-    wrong = prediction != reference
-    shown = wrong if wrong.any() else reference > 0
-    return axis, int(shown.sum(axis=tuple(a for a in range(3) if a != axis)).argmax())
+    wrong, present = np.zeros(grid.shape[axis], int), np.zeros(grid.shape[axis], int)
+    for label in labels:
+        box = joint(prediction.box(label), reference.box(label))
+        if box is None:
+            continue
+        masks = prediction.inside(label, box), reference.inside(label, box)
+        others = tuple(a for a in range(3) if a != axis)
+        wrong[box[axis]] += (masks[0] != masks[1]).sum(axis=others)
+        present[box[axis]] += masks[1].sum(axis=others)
+    return axis, int((wrong if wrong.any() else present).argmax())
 
 
 def mask_picture(
-    prediction: NDArray[np.int32],
-    reference: NDArray[np.int32],
-    labels: list[int],
+    prediction: Planes,
+    reference: Planes,
+    labels: Sequence[int],
     image: Image | None,
     grid: Geometry,
     at: tuple[int | None, int],
@@ -50,10 +62,10 @@ def mask_picture(
 
     Parameters
     ----------
-    prediction, reference : array of int, shape of the grid
+    prediction, reference : Planes
         Masks.
-    labels : list of int
-        Their values in the order of the colours.
+    labels : sequence of int
+        Their classes in the order of the colours.
     image : Image or None
         What lies below; else it is black.
     grid : Geometry
@@ -67,16 +79,17 @@ def mask_picture(
         A PNG.
     """
     axis, index = at
-    ours, theirs = (section(mask[None], axis, index)[0] for mask in (prediction, reference))
-    window = _window((ours > 0) | (theirs > 0))
+    ours, theirs = (_section(mask, labels, axis, index) for mask in (prediction, reference))
+    window = _window(np.logical_or(ours, theirs).max(axis=0))
     steps = [step for a, step in enumerate(grid.spacing) if a != axis]
     size = _size([(w.stop - w.start) * step for w, step in zip(window, steps, strict=True)])
     if image is None:
         canvas = np.zeros((*size, 3))
     else:
         canvas = _background(section(image.array, axis, index)[:, *window], size)
-    for mask, dashed in ((theirs[window], False), (ours[window], True)):
-        _outline(canvas, _enlarged(mask, size), labels, dashed)
+    for masks, dashed in ((theirs, False), (ours, True)):
+        for place, inside in enumerate(masks, start=1):
+            _outline(canvas, _enlarged(inside[window], size), class_colour(place), dashed)
     return _png(canvas)
 
 
@@ -93,12 +106,18 @@ def thick_axis(grid: Geometry) -> int | None:
     return None if grid.ndim == 2 else int(np.argmax(np.round(grid.spacing, 3)))
 
 
-def section(array: NDArray[np.generic], axis: int | None, index: int) -> NDArray[np.generic]:
+def section(array: NDArray[T], axis: int | None, index: int) -> NDArray[T]:
     """Slice of an array with a channel axis, the head up."""
     if axis is None:
         return array
     plane = array[(slice(None),) * (axis + 1) + (index,)]
     return plane if axis == 0 else plane[:, ::-1]
+
+
+def _section(mask: Planes, labels: Sequence[int], axis: int | None, index: int) -> NDArray[np.bool_]:
+    """Where each class is in a slice, (classes, height, width)."""
+    flat = Planes(section(mask.array, axis, index), mask.parts)
+    return np.stack([flat.inside(label) for label in labels])
 
 
 def _window(shown: NDArray[np.bool_]) -> tuple[slice, ...]:
@@ -130,23 +149,26 @@ def _background(plane: NDArray[np.generic], size: tuple[int, int]) -> NDArray[np
     return np.stack(resized if len(resized) == 3 else resized * 3, axis=-1).astype(float)
 
 
-def _enlarged(mask: NDArray[np.generic], size: tuple[int, int]) -> NDArray[np.generic]:
+def _enlarged(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
     rows, columns = (np.arange(new) * old // new for new, old in zip(size, mask.shape, strict=True))
     return mask[np.ix_(rows, columns)]
 
 
-def _outline(canvas: NDArray[np.float64], mask: NDArray[np.generic], labels: list[int], dashed: bool) -> None:
-    rows, columns = np.indices(mask.shape)
-    drawn = (rows + columns) % (2 * _DASH) < _DASH if dashed else np.full(mask.shape, True)
-    for place, label in enumerate(labels, 1):
-        inside = np.pad(mask == label, 2)
-        inner = inside.copy()
-        for axis in (0, 1):  # two pixels wide
-            for shift in (-2, 2):
-                inner &= np.roll(inside, shift, axis)
-        edge = (inside & ~inner)[2:-2, 2:-2] & drawn
-        colour = np.array(class_colour(place))
-        canvas[edge] = colour + 0.4 * (255 - colour) if dashed else colour
+def _outline(
+    canvas: NDArray[np.float64], mask: NDArray[np.bool_], colour: tuple[int, ...], dashed: bool
+) -> None:
+    inside = np.pad(mask, 2)
+    inner = inside.copy()
+    for axis in (0, 1):  # two pixels wide
+        for shift in (-2, 2):
+            inner &= np.roll(inside, shift, axis)
+    edge = (inside & ~inner)[2:-2, 2:-2]
+    drawn = np.array(colour)
+    if dashed:
+        rows, columns = np.indices(mask.shape)
+        edge &= (rows + columns) % (2 * _DASH) < _DASH
+        drawn = drawn + 0.4 * (255 - drawn)
+    canvas[edge] = drawn
 
 
 def _png(canvas: NDArray[np.float64]) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from unimiss.evaluation.masks import TOLERANCE, Scores
+from unimiss.evaluation.planes import MaskFiles, Parts
 from unimiss.evaluation.problems import Problem
 from unimiss.evaluation.statistics import (
     RESAMPLES,
@@ -36,7 +37,7 @@ class CaseScores:
     ----------
     name : str
         File name without suffix.
-    prediction, reference : Path
+    prediction, reference : MaskFiles
         The files.
     units : "mm" or "pixel"
         Of the surface distances.
@@ -46,15 +47,18 @@ class CaseScores:
         Whose image it is; "" where that is not known.
     image : Path or None
         What the masks were drawn on.
+    parts : tuple of mapping
+        What each class is in the prediction, and in the reference; see `Planes`.
     """
 
     name: str
-    prediction: Path
-    reference: Path
+    prediction: MaskFiles
+    reference: MaskFiles
     units: Units
     scores: dict[int, Scores]
     patient: str = ""
     image: Path | None = None
+    parts: tuple[Parts, Parts] = field(default_factory=lambda: ({}, {}))
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unimiss.data.augment import augment
@@ -28,7 +29,7 @@ _SQUARE = (224, 224)
 
 
 class Segmentation(Task):
-    """Exclusive classes for every pixel or voxel."""
+    """One class for every pixel or voxel or, where they overlap, any number of them."""
 
     metric = "dice"
 
@@ -37,18 +38,16 @@ class Segmentation(Task):
 
         super().__init__(config, material, cache)
         self.spacing = self.preprocessing.spacing or (1.0, 1.0)
-        loss = DiceCELoss(softmax=True, to_onehot_y=True, include_background=False, batch=True)
+        self.overlapping = material.description.overlapping
+        loss: nn.Module = DiceCELoss(softmax=True, to_onehot_y=True, include_background=False, batch=True)
+        if self.overlapping:
+            loss = BinaryDiceLoss()
         weights = [weight / sum(_LEVEL_WEIGHTS) for weight in _LEVEL_WEIGHTS]
         self._loss: nn.Module = DeepSupervisionLoss(loss, weights=weights)
 
     @staticmethod
     def check(dataset: Dataset, config: FinetuneConfig) -> None:
-        """Refuse overlapping classes, and masks without any."""
-        if dataset.overlapping:
-            names = ", ".join(name for value, name in dataset.labels.items() if value)
-            raise InputError(
-                f"{config.dataset}: {names} may overlap, and overlapping classes cannot be trained yet"
-            )
+        """Refuse masks without any class."""
         if len(dataset.labels) < 2:
             raise InputError(f"{config.dataset}: the masks hold no class besides the background")
 
@@ -67,7 +66,7 @@ class Segmentation(Task):
         return {**values, "spacing": spacing, "patch": patch, "batch_size": 2}
 
     def sample(self, case: PreparedCase, rng: np.random.Generator) -> Sample:
-        """Cut a patch, and the class indices (1, *patch) in it."""
+        """Cut a patch, and its class indices (1, *patch); of overlapping ones 0 or 1, (classes, *patch)."""
         image, label = self.cache.open(case.key, "image"), self.cache.open(case.key, "label")
         points = self.cache.open(case.key, "points")[:]
         start = draw_start(image.shape[1:], self.patch, points, self.config.foreground, rng)
@@ -103,13 +102,39 @@ class Segmentation(Task):
         for case in self.material.validation[: known(self.config.validation_cases)]:
             stored = self.cache.open(case.key, "image")[:]
             image = torch.from_numpy(self.preprocessing.intensity.from_stored(stored)).to(device)
-            truth = torch.from_numpy(self.cache.open(case.key, "label")[:][0]).to(device)
-            found = window_scores(network, image, self.patch, precision, progress).argmax(dim=0)
-            for index, values in scores.items():
-                predicted, true = found == index, truth == index
+            truth = torch.from_numpy(self.cache.open(case.key, "label")[:]).to(device)
+            found = window_scores(network, image, self.patch, precision, progress)
+            masks = zip(self._masks(found), self._masks(truth), strict=True)
+            for values, (predicted, true) in zip(scores.values(), masks, strict=True):
                 total = int(predicted.sum() + true.sum())
                 if total:
                     values.append(2 * int((predicted & true).sum()) / total)
         names = list(self.labels.values())
         means = {f"dice_{names[index]}": float(np.mean(v)) for index, v in scores.items() if v}
         return {"dice": float(np.mean(list(means.values()))) if means else 0.0, **means}
+
+    def _masks(self, found: Tensor) -> Iterator[Tensor]:
+        """Where each class is, of scores or of a stored label, one after another."""
+        if self.overlapping:
+            return (channel > 0 for channel in found)
+        classes = found[0] if len(found) == 1 else found.argmax(dim=0)
+        return (classes == index for index in range(1, len(self.labels)))
+
+
+class BinaryDiceLoss(nn.Module):
+    """Soft Dice, over the batch, and binary cross-entropy of classes that may overlap; each counts alike.
+
+    MONAI's `DiceCELoss` takes the cross-entropy of a softmax wherever there are several channels, which would
+    make the classes exclude each other.
+    """
+
+    def __init__(self) -> None:
+        from monai.losses import DiceLoss
+
+        super().__init__()
+        self._dice = DiceLoss(sigmoid=True, batch=True)
+
+    def forward(self, scores: Tensor, targets: Tensor) -> Tensor:
+        """Loss of scores (B, classes, *grid) against 0 or 1 of the same shape."""
+        loss: Tensor = self._dice(scores, targets) + F.binary_cross_entropy_with_logits(scores, targets)
+        return loss

@@ -45,7 +45,7 @@ class Predictor:
     labels : dict of int to str
         Values and names of its classes.
     overlapping : bool
-        Whether an image may have several classes or none.
+        Whether an image, or a voxel of it, may have several classes or none.
     preprocessing : Preprocessing
         What is done to every image; of several models the first one's, for they may differ in intensities.
 
@@ -92,12 +92,16 @@ class Predictor:
         Returns
         -------
         Image
-            Label values, uint8 or uint16 (1, *shape), on the image's own grid, with their names.
+            Label values, uint8 or uint16 (1, *shape), on the image's own grid, with their names. Overlapping
+            classes have a channel each, in the order of `labels`: 0 or 1, uint8 (classes, *shape).
         """
         return self.segment(image, progress, probabilities=False)[0]
 
     def probabilities(self, image: Image, progress: Progress | None = None) -> Image:
-        """Class probabilities of an image, float32 (classes, *shape), on the image's own grid."""
+        """Class probabilities of an image, float32 (classes, *shape), on the image's own grid.
+
+        The background has a channel, the first, unless the classes are `overlapping`.
+        """
         found = self.segment(image, progress, probabilities=True)[1]
         assert found is not None
         return found
@@ -108,20 +112,22 @@ class Predictor:
         """Return the mask of `predict` and, if asked for, the `probabilities`, from one pass."""
         self._require("segmentation", "segment")
         shape = image.geometry.shape
-        values = np.array(list(self.labels), dtype=np.uint8 if max(self.labels) < 256 else np.uint16)
-        mask = np.empty(shape, dtype=values.dtype)
-        shares = np.empty((len(values), *shape), dtype=np.float32) if probabilities else None
+        kind = np.uint8 if max(self.labels) < 256 else np.uint16
+        values = np.array([0, 1] if self.overlapping else list(self.labels), dtype=kind)
+        mask = np.empty((len(self.labels) if self.overlapping else 1, *shape), dtype=kind)
+        shares = np.empty((len(self.labels), *shape), dtype=np.float32) if probabilities else None
         with _naming_memory(shape):
             first = 0
             for scores in self._scores(image, progress):
                 rows = slice(first, first + scores.shape[1])
-                mask[rows] = values[self._decided(scores).cpu().numpy()]
+                mask[:, rows] = values[self._decided(scores).cpu().numpy()]
                 if shares is not None:
                     shares[:, rows] = self._shares(scores).cpu().numpy()
                 first = rows.stop
         if self._largest:
-            keep_largest(mask)
-        found = image.with_array(mask[None], self.labels)
+            for channel in mask:
+                keep_largest(channel)
+        found = image.with_array(mask, self.labels)
         return found, None if shares is None else image.with_array(shares, {})
 
     def classify(self, image: Image) -> dict[str, float]:
@@ -171,19 +177,24 @@ class Predictor:
         yield from resized(slabs, prepared.shape[1], image.geometry.shape)
 
     def _decided(self, scores: Tensor) -> Tensor:
-        """Class index of every voxel, uint8 (rows, *rest): that of the highest score."""
-        best, winner = scores[0].clone(), torch.zeros_like(scores[0], dtype=torch.uint8)
+        """Channels of the mask, uint8 (channels, rows, *rest), from what `_scores` gave.
+
+        The index of the highest score; of overlapping classes 1 where the probability is 1/2 or more.
+        """
+        if self.overlapping:
+            return (scores >= (0 if len(self._members) == 1 else _DECISION)).to(torch.uint8)
+        best, winner = scores[0].clone(), torch.zeros_like(scores[:1], dtype=torch.uint8)
         for index, score in enumerate(scores[1:], start=1):
-            winner.masked_fill_(score > best, index)
+            winner[0].masked_fill_(score > best, index)
             torch.maximum(best, score, out=best)
         return winner
 
     def _shares(self, scores: Tensor) -> Tensor:
-        """Probabilities of what `_scores` gave."""
+        """Probabilities (classes, rows, *rest) from what `_scores` gave."""
         return self._probable(scores) if len(self._members) == 1 else scores
 
     def _probable(self, logits: Tensor) -> Tensor:
-        return logits.softmax(dim=0)
+        return logits.sigmoid() if self.overlapping else logits.softmax(dim=0)
 
     def _require(self, task: Kind, verb: str) -> None:
         if self.task != task:

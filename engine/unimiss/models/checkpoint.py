@@ -51,9 +51,10 @@ class Description(Settings):
     reconstruction, deep_supervision, rereads_coarsest : bool
         As in `Backbone` and `SegmentationNetwork`.
     labels : dict of int to str
-        Label values and names in the order of the classes; of a segmentation background first.
+        Label values and names in the order of the classes; of a segmentation background first. Where its
+        classes overlap they are numbered from 1, as their channels in a mask are.
     overlapping : bool
-        Whether an image may have several classes or none; else it has exactly one.
+        Whether an image, or a voxel, may have several classes or none; else it has exactly one.
     preprocessing : Preprocessing or None
         What prediction does to an image, exactly as training did.
     objective : str
@@ -94,6 +95,11 @@ class Description(Settings):
             raise ValueError(f"a {self.kind} has one dimension")
         if self.kind == "segmentation" and not 2 <= len(self.labels) <= 256:
             raise ValueError("a segmentation has 2 to 256 labels, background included")
+        counted = list(self.labels) == [*range(len(self.labels))]
+        if self.kind == "segmentation" and self.overlapping and not counted:
+            raise ValueError("overlapping classes are numbered from 1, after the background")
+        if self.kind == "backbone" and self.overlapping:
+            raise ValueError("a backbone has no classes that could overlap")
         if self.kind == "classification" and not 1 <= len(self.labels) <= 65536:
             raise ValueError("a classification has 1 to 65536 labels")
         if any(not 0 <= value <= 65535 for value in self.labels):
@@ -108,6 +114,11 @@ class Description(Settings):
                 f"leave it out, name the model of a {network} with --init, or begin anew with --init none"
             )
 
+    @property
+    def classes(self) -> int:
+        """Channels of the network's scores: overlapping classes have none for the background."""
+        return len(self.labels) - (self.kind == "segmentation" and self.overlapping)
+
     def make_network(self, drop_path: float = 0.0) -> nn.Module:
         """Make the network that is described, untrained; `drop_path` is its encoder's stochastic depth."""
         channels = {d: self.channels.get(d, INPUT_CHANNELS[d]) for d in self.native}
@@ -117,12 +128,11 @@ class Description(Settings):
             )
         ((d, native),) = self.native.items()
         if self.kind == "classification":
-            classes = len(self.labels)
-            return ClassificationNetwork(self.network, channels[d], classes, native, drop_path=drop_path)
+            return ClassificationNetwork(self.network, channels[d], self.classes, native, drop_path=drop_path)
         return SegmentationNetwork(
             self.network,
             channels[d],
-            len(self.labels),
+            self.classes,
             native,
             deep_supervision=self.deep_supervision,
             rereads_coarsest=self.rereads_coarsest,

@@ -19,7 +19,7 @@ class SegmentationNetwork(nn.Module):
     network : "tiny", "small" or "plus"
         Size of MiT; "plus" is MiT+.
     channels, classes : int
-        Input channels and output classes, background included.
+        Input channels and output classes, background included unless they overlap.
     native : tuple of int
         Patch size; its length, 2 or 3, is the network's dimension.
     deep_supervision : bool

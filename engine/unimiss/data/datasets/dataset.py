@@ -24,8 +24,9 @@ class Dataset:
     cases : tuple of Case
         Each with at least one image; with masks, or with names of classes out of `labels`.
     labels : dict of int to str
-        Segmentation: the label values that a model gives and their names, 0 background first; empty where no
-        file says them, until the data set is checked. Classification: 0, 1, … and the names of the classes.
+        Segmentation: the label values that a model gives and their names, 0 background first; of overlapping
+        classes the channels of its masks, from 1. Empty where no file says them, until the data set is
+        checked. Classification: 0, 1, … and the names of the classes.
     overlapping : bool
         Whether a voxel, or a case, may have several classes or none; else it has exactly one.
     channels : tuple of str

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from unimiss.data.cases import Case, Split, find_images, group_channels, stem
 from unimiss.data.datasets.dataset import Dataset
+from unimiss.data.datasets.labels import parse_labels
 from unimiss.data.datasets.layout import masked, split_of, visible
 from unimiss.data.datasets.problems import Problem
+from unimiss.errors import InputError
 from unimiss.io import is_dicom, suffix_of
 
+LABELS = "labels.json"
 IMAGE_FOLDERS = ("imagesTr", "images", "image", "img")
 MASK_FOLDERS = ("labelsTr", "masks", "labels", "label", "mask")
 Names = dict[str, Path]
@@ -22,13 +27,15 @@ def read_folders(folder: Path) -> Dataset | None:
 
     A mask has the name of its image, perhaps followed by ``_mask``, ``_seg`` or ``_label``, in the same
     sub-folder; an image of DICOM may be a folder of that name. Masks in sub-folders of structures
-    (``masks/heart/a.png``, ``masks/lungs/a.png``) make classes that may overlap.
+    (``masks/heart/a.png``, ``masks/lungs/a.png``) make classes that may overlap. A ``labels.json`` among the
+    masks, as predictions have it, names their values or channels.
     """
     places: list[tuple[Path, Split | None]] = [(folder, None)]
     places += [(path, split) for path in visible(folder) if path.is_dir() and (split := split_of(path.name))]
     cases: list[Case] = []
     problems: list[Problem] = []
     structures: list[str] = []
+    labels: dict[int, str] = {}
     found = False
     for place, split in places:
         images, masks = first_of(place, IMAGE_FOLDERS), first_of(place, MASK_FOLDERS)
@@ -36,10 +43,24 @@ def read_folders(folder: Path) -> Dataset | None:
             continue
         found = True
         structures = _structures(images, masks)
+        labels = labels or _labels(masks / LABELS)
         more, wrong = _match(images, masks, structures, split)
         cases += more
         problems += wrong
-    return masked(folder.resolve().name, cases, problems, structures) if found else None
+    if not found:
+        return None
+    dataset = masked(folder.resolve().name, cases, problems, structures)
+    return replace(dataset, labels=labels) if labels and not structures else dataset
+
+
+def _labels(file: Path) -> dict[int, str]:
+    """Names in a ``labels.json``; none where there is no such file."""
+    if not file.is_file():
+        return {}
+    try:
+        return parse_labels(json.loads(file.read_text(encoding="utf-8")), file)[0]
+    except ValueError as error:
+        raise InputError(f"{file} is not valid JSON: {error}") from error
 
 
 def masks_by_name(folder: Path) -> Names:

@@ -83,7 +83,7 @@ def _parts(value: Any) -> tuple[int, ...]:
 
 
 def relabel(dataset: Dataset, labels: Mapping[str, str], ignore: Collection[str]) -> Dataset:
-    """Rename, join and drop classes.
+    """Rename, join and drop classes; of masks with overlapping ones, number what is left from 1.
 
     Parameters
     ----------
@@ -114,13 +114,13 @@ def relabel(dataset: Dataset, labels: Mapping[str, str], ignore: Collection[str]
             "out; the setting ignore=[ignore] takes them for background"
         )
     if not labels and not ignore:
-        return dataset
+        return _counted(dataset)
     names = {name: None if name in ignore else labels.get(name, name) for name in known}
     if segments:
         names = {old: None if new in (BACKGROUND, dataset.labels[0]) else new for old, new in names.items()}
     if not any(names.values()):
         raise InputError(f"{dataset.name}: no class is left once {', '.join(sorted(ignore))} is ignored")
-    return _segmented(dataset, names) if segments else _classified(dataset, names)
+    return _counted(_segmented(dataset, names)) if segments else _classified(dataset, names)
 
 
 def _segmented(dataset: Dataset, names: Mapping[str, str | None]) -> Dataset:
@@ -134,6 +134,16 @@ def _segmented(dataset: Dataset, names: Mapping[str, str | None]) -> Dataset:
     labels = {0: dataset.labels[0], **{value: name for name, value in kept.items()}}
     parts = {value: tuple(sorted(set(part))) for value, part in values.items()}
     return replace(dataset, labels=dict(sorted(labels.items())), values=parts)
+
+
+def _counted(dataset: Dataset) -> Dataset:
+    """Give overlapping classes of masks the numbers of their channels in a model's masks, from 1."""
+    if dataset.kind != "segmentation" or not dataset.overlapping:
+        return dataset
+    background, *classes = dataset.labels.items()
+    parts = [dataset.values.get(value, (value,)) for value, _ in classes]
+    names = [background, *enumerate((name for _, name in classes), start=1)]
+    return replace(dataset, labels=dict(names), values=dict(enumerate(parts, start=1)))
 
 
 def _classified(dataset: Dataset, names: Mapping[str, str | None]) -> Dataset:
