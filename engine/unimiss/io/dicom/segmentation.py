@@ -77,26 +77,34 @@ def write(mask: Image, path: Path) -> None:
             "its source has no FrameOfReferenceUID, so a DICOM segmentation could not say where it lies; "
             "write nii.gz, nrrd or mha"
         )
-    with quiet():
-        import highdicom
+    try:
+        with quiet():
+            _made(segments[order], headers, names).save_as(path)
+    except ValueError as error:
+        raise InputError(
+            f"highdicom makes no segmentation of its source ({error}); write nii.gz, nrrd or mha"
+        ) from None
 
-        file = highdicom.seg.Segmentation(
-            source_images=headers,
-            pixel_array=segments[order],
-            segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
-            segment_descriptions=[_described(number, name) for number, name in enumerate(names, start=1)],
-            series_instance_uid=generate_uid(),
-            series_number=_SERIES_NUMBER,
-            sop_instance_uid=generate_uid(),
-            instance_number=1,
-            manufacturer=_PROGRAM,
-            manufacturer_model_name=_PROGRAM,
-            software_versions=version(_PROGRAM),
-            device_serial_number=version(_PROGRAM),
-            content_label="SEGMENTATION",
-            series_description="Segmentation, for research only",
-        )
-        file.save_as(path)
+
+def _made(segments: NDArray[Any], headers: list[Dataset], names: list[str]) -> Dataset:
+    import highdicom
+
+    return highdicom.seg.Segmentation(
+        source_images=headers,
+        pixel_array=segments,
+        segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[_described(number, name) for number, name in enumerate(names, start=1)],
+        series_instance_uid=generate_uid(),
+        series_number=_SERIES_NUMBER,
+        sop_instance_uid=generate_uid(),
+        instance_number=1,
+        manufacturer=_PROGRAM,
+        manufacturer_model_name=_PROGRAM,
+        software_versions=version(_PROGRAM),
+        device_serial_number=version(_PROGRAM),
+        content_label="SEGMENTATION",
+        series_description="Segmentation, for research only",
+    )
 
 
 def _stored(mask: Image) -> tuple[NDArray[Any], Source]:
