@@ -70,20 +70,15 @@ def write(mask: Image, path: Path) -> None:
     """
     stored, source = _stored(mask)
     segments, names = _segments(stored, mask)
-    with quiet():
-        headers, order = _headers(source)
-    if source.grid.ndim == 3 and "FrameOfReferenceUID" not in headers[0]:
-        raise InputError(
-            "its source has no FrameOfReferenceUID, so a DICOM segmentation could not say where it lies; "
-            "write nii.gz, nrrd or mha"
-        )
     try:
         with quiet():
+            headers, order = _headers(source)
             _made(segments[order], headers, names).save_as(path)
-    except ValueError as error:
+    except ValueError as error:  # of pydicom or highdicom, without the values of the header
         raise InputError(
-            f"highdicom makes no segmentation of its source ({error}); write nii.gz, nrrd or mha"
-        ) from None
+            "no DICOM segmentation can be made of its source, whose header is changed or incomplete; "
+            "write nii.gz, nrrd or mha"
+        ) from error
 
 
 def _made(segments: NDArray[Any], headers: list[Dataset], names: list[str]) -> Dataset:
@@ -146,7 +141,7 @@ def _headers(source: Source) -> tuple[list[Dataset], list[int]]:
     files = list(dict.fromkeys(file for file, _ in source.planes))
     headers = [open_header(file, None) for file in files]
     for header in headers:
-        for name in _NEEDED:
+        for name in (*_NEEDED, *(["FrameOfReferenceUID"] if source.grid.ndim == 3 else [])):
             if not header.get(name):
                 raise InputError(f"its source has no {name}, to which a DICOM segmentation refers")
         for name in _MAY_BE_EMPTY:
