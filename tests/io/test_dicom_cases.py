@@ -127,6 +127,7 @@ class Threshold:
     """Stands for a trained model: everything above 500 is class 1."""
 
     labels = {0: "background", 1: "bright"}
+    overlapping = False
 
     class preprocessing:
         dimension = 3

@@ -239,6 +239,16 @@ def test_predicted_mask_lies_on_an_oblique_mirrored_volume(qtbot, open_dock, tun
     assert labels.metadata["unimiss"]["labels"][3] == "lesion"
 
 
+def test_the_viewer_gives_the_mask_of_python_voxel_for_voxel(qtbot, open_dock, tuned):
+    from unimiss.inference import Predictor
+
+    image = scene(12, oblique_geometry(shape=(16, 100, 80)))[0]
+    ((data, options, _),) = layers.image_layers(image, "scan")
+    layer = open_dock.viewer.add_image(data, **options)
+    predict(qtbot, open_dock, tuned, layer)
+    np.testing.assert_array_equal(open_dock.viewer.layers[-1].data, Predictor(tuned).predict(image).array[0])
+
+
 def test_a_model_for_volumes_refuses_a_flat_picture_in_words(qtbot, open_dock, tuned):
     layer = open_dock.viewer.add_image(np.zeros((40, 40), np.uint8), name="picture")
     before = len(open_dock.viewer.layers)

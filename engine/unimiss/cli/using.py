@@ -15,20 +15,30 @@ from rich.text import Text
 from unimiss.errors import InputError, Stopped
 
 _SHOWN_PROBLEMS = 5
+_SUFFIXES = {"dicom-seg": ".dcm"}
 
 
 def predict(
-    model: Annotated[Path, typer.Argument(help="Run folder or checkpoint.")],
+    model: Annotated[
+        Path, typer.Argument(help="Run folder or checkpoint; or a folder of runs, which decide together.")
+    ],
     inputs: Annotated[list[Path], typer.Argument(help="Images or folders of images.")],
     output: Annotated[Path, typer.Option(help="Folder for the masks, or for predictions.csv.")],
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Segmentation: also write class probabilities.")
     ] = False,
     format: Annotated[
-        str | None, typer.Option(help="Of masks: nii.gz, nii, nrrd, mha or png; else the input's.")
+        str | None, typer.Option(help="Of masks: nii.gz, nii, nrrd, mha, png or dicom-seg; else the input's.")
     ] = None,
     mirror: Annotated[
         bool, typer.Option("--mirror", help="Look at each image mirrored left to right too: twice the time.")
+    ] = False,
+    ten_crop: Annotated[
+        bool,
+        typer.Option("--ten-crop", help="Classes of flat images: mean over five crops and their mirrors."),
+    ] = False,
+    largest_component: Annotated[
+        bool, typer.Option("--largest-component", help="Keep only the largest component of each class.")
     ] = False,
     run: Annotated[
         Path | None, typer.Option(help="Record progress in this run folder, to be followed.")
@@ -44,7 +54,7 @@ def predict(
     from unimiss.inference.table import classify_files
     from unimiss.runs.writer import RunWriter
 
-    suffix = None if format is None else f".{format.lstrip('.')}"
+    suffix = None if format is None else _SUFFIXES.get(format, f".{format.lstrip('.')}")
     with Display() as display, nullcontext() if run is None else RunWriter(run, listener=display) as writer:
 
         def tell(kind: str, **fields: Any) -> None:
@@ -62,7 +72,9 @@ def predict(
             tell("warning", message=message)
 
         try:
-            predictor = Predictor(model, mirror=mirror)
+            predictor = Predictor(
+                model, mirror=mirror, ten_crop=ten_crop, largest_component=largest_component
+            )
             if predictor.task == "classification":
                 if suffix not in (None, ".csv") or probabilities:
                     raise InputError(f"{model} classifies: its table holds all probabilities and is a csv")

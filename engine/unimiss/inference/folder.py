@@ -15,7 +15,7 @@ from unimiss.inference.predictor import Predictor
 from unimiss.io import Image, is_dicom, suffix_of, write
 from unimiss.runs import atomic
 
-_FORMATS = (".nii.gz", ".nii", ".nrrd", ".mha", ".png")
+_FORMATS = (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".dcm")
 _FOLDER = re.compile(r"[^\W_][\w ()+,=@-]*(?<! )")  # names of classes that are folders on any system
 _WRITTEN_AS = dict.fromkeys((".jpg", ".jpeg", ".gif", ".tif", ".tiff"), ".png")  # JPEG would lose labels
 
@@ -43,7 +43,8 @@ def predict_files(
         Folder for the masks and ``labels.json``, the names of their values or, of overlapping classes, of
         their channels. A PNG holds one class: of overlapping ones each has a folder of its name then.
     suffix : str, optional
-        Format of the masks; by default each input's own.
+        Format of the masks; by default each input's own, of DICOM NIfTI. ".dcm" is a DICOM segmentation,
+        for DICOM alone.
     probabilities : bool
         Also write ``<name>_probabilities.nii.gz`` with a channel for each class.
     progress : callable
@@ -69,6 +70,11 @@ def predict_files(
     if suffix == ".png" and predictor.preprocessing.dimension == 3:
         raise InputError("a PNG holds one flat picture; volumes need nii.gz, nrrd or mha")
     cases = find_cases(inputs, predictor.preprocessing.files, warn)
+    other = next((case[0] for case in cases if not is_dicom(case[0])), None)
+    if suffix == ".dcm" and other is not None:
+        raise InputError(
+            f"{other} is no DICOM image, and a DICOM segmentation refers to one; use another --format"
+        )
     targets = [output / f"{case_name(case)}{suffix or _own(case[0])}" for case in cases]
     files = [_files(target, predictor) for target in targets]
     _refuse_collisions([case[0] for case in cases], files)

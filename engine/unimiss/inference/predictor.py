@@ -8,32 +8,35 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from unimiss.data.datasets import Kind
-from unimiss.devices import best_device, resolve_precision
 from unimiss.errors import InputError, JobError
-from unimiss.inference.classes import class_probabilities
-from unimiss.inference.windows import window_scores
+from unimiss.inference.components import keep_largest
+from unimiss.inference.ensemble import load_members
+from unimiss.inference.member import Member
+from unimiss.inference.resizing import resized
 from unimiss.io import Image
-from unimiss.models import checkpoint
 
 Progress = Callable[[float], None]
 _DECISION = 0.5
 
 
 class Predictor:
-    """A model for segmentation or classification, ready to use.
+    """A model for segmentation or classification, or several that decide together, ready to use.
 
     Parameters
     ----------
     model : path
-        A run folder or a checkpoint.
+        A run folder or a checkpoint; or a folder that holds several run folders, such as those of all folds,
+        whose mean probabilities count then.
     mirror : bool
         Look at every image mirrored from left to right too, and take the mean: twice the time. Not for
         classes that tell left from right.
+    ten_crop : bool
+        Classification of flat images: take the mean over `ten_crops` instead of the whole image.
+    largest_component : bool
+        Segmentation: keep only the largest connected component of each class.
 
     Attributes
     ----------
@@ -43,33 +46,38 @@ class Predictor:
         Values and names of its classes.
     overlapping : bool
         Whether an image, or a voxel of it, may have several classes or none.
+    preprocessing : Preprocessing
+        What is done to every image; of several models the first one's, for they may differ in intensities.
 
     Raises
     ------
     InputError
-        There is no such model, or it does neither.
+        There is no such model, it does neither, it does not do what an option is about, or several do not
+        fit together.
     """
 
-    def __init__(self, model: Path | str, *, mirror: bool = False) -> None:
-        saved = checkpoint.load(model)
-        description = saved.description
-        if description.kind == "backbone" or description.preprocessing is None:
-            trained = description.kind != "backbone"
-            lacks = "does not say how to prepare images" if trained else "neither segments nor classifies"
-            raise InputError(
-                f"{model} is a {description.kind} model that {lacks}; "
-                "fine-tune it first, then predict with the result"
-            )
+    def __init__(
+        self,
+        model: Path | str,
+        *,
+        mirror: bool = False,
+        ten_crop: bool = False,
+        largest_component: bool = False,
+    ) -> None:
+        self._members = load_members(model)
         self._name = model
-        self._mirror = mirror
-        self.task: Kind = description.kind
+        self._mirror, self._ten_crop, self._largest = mirror, ten_crop, largest_component
+        description = self._members[0].description
+        self.task: Kind = "segmentation" if description.kind == "segmentation" else "classification"
         self.labels = description.labels
         self.overlapping = description.overlapping
-        self.preprocessing = description.preprocessing
-        (self._patch,) = description.native.values()
-        self._precision = resolve_precision("auto")
-        self._device = best_device()
-        self._network = saved.network().to(self._device)
+        self.preprocessing = self._members[0].preprocessing
+        if ten_crop:
+            self._require("classification", "classify, and ten crops are for that")
+            if self.preprocessing.dimension != 2:
+                raise InputError(f"{model} takes volumes; ten crops are taken of flat images")
+        if largest_component:
+            self._require("segmentation", "segment, and components are for that")
 
     def predict(self, image: Image, progress: Progress | None = None) -> Image:
         """Segment an image.
@@ -87,21 +95,40 @@ class Predictor:
             Label values, uint8 or uint16 (1, *shape), on the image's own grid, with their names. Overlapping
             classes have a channel each, in the order of `labels`: 0 or 1, uint8 (classes, *shape).
         """
-        return self._mask(image, self._scores(image, progress))
+        return self.segment(image, progress, probabilities=False)[0]
 
     def probabilities(self, image: Image, progress: Progress | None = None) -> Image:
         """Class probabilities of an image, float32 (classes, *shape), on the image's own grid.
 
         The background has a channel, the first, unless the classes are `overlapping`.
         """
-        return self._probabilities(image, self._scores(image, progress))
+        found = self.segment(image, progress, probabilities=True)[1]
+        assert found is not None
+        return found
 
     def segment(
         self, image: Image, progress: Progress | None = None, *, probabilities: bool
     ) -> tuple[Image, Image | None]:
         """Return the mask of `predict` and, if asked for, the `probabilities`, from one pass."""
-        scores = self._scores(image, progress)
-        return self._mask(image, scores), self._probabilities(image, scores) if probabilities else None
+        self._require("segmentation", "segment")
+        shape = image.geometry.shape
+        kind = np.uint8 if max(self.labels) < 256 else np.uint16
+        values = np.array([0, 1] if self.overlapping else list(self.labels), dtype=kind)
+        mask = np.empty((len(self.labels) if self.overlapping else 1, *shape), dtype=kind)
+        shares = np.empty((len(self.labels), *shape), dtype=np.float32) if probabilities else None
+        with _naming_memory(shape):
+            first = 0
+            for scores in self._scores(image, progress):
+                rows = slice(first, first + scores.shape[1])
+                mask[:, rows] = values[self._decided(scores).cpu().numpy()]
+                if shares is not None:
+                    shares[:, rows] = self._shares(scores).cpu().numpy()
+                first = rows.stop
+        if self._largest:
+            for channel in mask:
+                keep_largest(channel)
+        found = image.with_array(mask, self.labels)
+        return found, None if shares is None else image.with_array(shares, {})
 
     def classify(self, image: Image) -> dict[str, float]:
         """Return the probability, 0 to 1, of each class by its name.
@@ -109,11 +136,13 @@ class Predictor:
         They sum to 1 unless the classes are `overlapping`.
         """
         self._require("classification", "classify")
-        prepared = self._prepared(image)[None]
-        views = torch.cat([prepared, prepared.flip(-1)]) if self._mirror else prepared
-        with _naming_memory(prepared.shape[2:]):
-            found = class_probabilities(self._network, views, self._precision, overlapping=self.overlapping)
-        return dict(zip(self.labels.values(), found.mean(dim=0).tolist(), strict=True))
+        with _naming_memory(image.geometry.shape):
+            each = [
+                member.classify(image, mirror=self._mirror, ten_crop=self._ten_crop)
+                for member in self._members
+            ]
+        found = torch.stack(each).mean(dim=0)
+        return dict(zip(self.labels.values(), found.tolist(), strict=True))
 
     def decide(self, found: Mapping[str, float]) -> list[str]:
         """Name the classes that an image has by their probabilities: the likeliest, or all from 1/2 on."""
@@ -121,49 +150,55 @@ class Predictor:
             return [name for name, probability in found.items() if probability >= _DECISION]
         return [max(found, key=lambda name: found[name])]
 
-    def _mask(self, image: Image, scores: Tensor) -> Image:
+    def _scores(self, image: Image, progress: Progress | None) -> Iterator[Tensor]:
+        """Scores (classes, rows, *rest) on the image's grid, row after row: logits of one model.
+
+        Of several models the mean of their probabilities; they go through the image side by side, so that
+        no more than a few rows of scores are held, however many models there are.
+        """
+        total = sum(member.windows(image) for member in self._members) * (2 if self._mirror else 1)
+        finished = 0
+
+        def done(windows: int) -> None:
+            nonlocal finished
+            finished += windows
+            if progress is not None:
+                progress(finished / total)
+
+        each = [self._scored(member, image, done) for member in self._members]
+        for rows in zip(*each, strict=True):
+            yield rows[0] if len(rows) == 1 else torch.stack(rows).mean(dim=0)
+
+    def _scored(self, member: Member, image: Image, done: Callable[[int], None]) -> Iterator[Tensor]:
+        prepared = member.prepare(image)
+        slabs = member.score(prepared, done, mirror=self._mirror)
+        if len(self._members) > 1:
+            slabs = map(self._probable, slabs)
+        yield from resized(slabs, prepared.shape[1], image.geometry.shape)
+
+    def _decided(self, scores: Tensor) -> Tensor:
+        """Channels of the mask, uint8 (channels, rows, *rest), from what `_scores` gave.
+
+        The index of the highest score; of overlapping classes 1 where the probability is 1/2 or more.
+        """
         if self.overlapping:
-            return image.with_array(_overlapping_mask(scores, image.geometry.shape), self.labels)
-        best: Tensor | None = None
-        winner = torch.zeros(image.geometry.shape, dtype=torch.uint8, device=scores.device)
-        for index, score in enumerate(scores):  # one class at a time: a few volumes in memory, not all
-            full = _resize(score, image.geometry.shape)
-            if best is None:
-                best = full
-                continue
-            better = full > best
-            best = torch.where(better, full, best)
-            winner.masked_fill_(better, index)
-        values = np.array(list(self.labels), dtype=np.uint8 if max(self.labels) < 256 else np.uint16)
-        return image.with_array(values[winner.cpu().numpy()][None], self.labels)
+            return (scores >= (0 if len(self._members) == 1 else _DECISION)).to(torch.uint8)
+        best, winner = scores[0].clone(), torch.zeros_like(scores[:1], dtype=torch.uint8)
+        for index, score in enumerate(scores[1:], start=1):
+            winner[0].masked_fill_(score > best, index)
+            torch.maximum(best, score, out=best)
+        return winner
 
-    def _probabilities(self, image: Image, scores: Tensor) -> Image:
-        shape = image.geometry.shape
-        if self.overlapping:  # a sigmoid on the image's grid, so that 1/2 is where the mask ends
-            full = torch.stack([_resize(score, shape).sigmoid() for score in scores])
-        else:
-            full = torch.stack([_resize(score, shape) for score in scores.softmax(dim=0)])
-        return image.with_array(full.cpu().numpy(), {})
+    def _shares(self, scores: Tensor) -> Tensor:
+        """Probabilities (classes, rows, *rest) from what `_scores` gave."""
+        return self._probable(scores) if len(self._members) == 1 else scores
 
-    def _scores(self, image: Image, progress: Progress | None) -> Tensor:
-        self._require("segmentation", "segment")
-        prepared = self._prepared(image)
-        passes = 2 if self._mirror else 1
-
-        def score(view: Tensor, done: int) -> Tensor:
-            report = None if progress is None else lambda share: progress((done + share) / passes)
-            return window_scores(self._network, view, self._patch, self._precision, report)
-
-        with _naming_memory(prepared.shape[1:]):
-            scores = score(prepared, 0)
-            return (scores + score(prepared.flip(-1), 1).flip(-1)) / 2 if self._mirror else scores
+    def _probable(self, logits: Tensor) -> Tensor:
+        return logits.sigmoid() if self.overlapping else logits.softmax(dim=0)
 
     def _require(self, task: Kind, verb: str) -> None:
         if self.task != task:
             raise InputError(f"{self._name} is a {self.task} model; it does not {verb}")
-
-    def _prepared(self, image: Image) -> Tensor:
-        return torch.from_numpy(self.preprocessing.prepare(image)).to(self._device)
 
 
 @contextmanager
@@ -175,19 +210,3 @@ def _naming_memory(shape: Sequence[int]) -> Iterator[None]:
         if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
             raise
         raise JobError(f"an image of {tuple(shape)} voxels needs more memory than there is") from error
-
-
-def _overlapping_mask(scores: Tensor, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Say by 0 and 1 where each class has a probability of 1/2 or more, which is a score of 0 or more."""
-    mask = np.empty((len(scores), *shape), np.uint8)
-    for plane, score in zip(mask, scores, strict=True):
-        plane[:] = (_resize(score, shape) >= 0).cpu().numpy()
-    return mask
-
-
-def _resize(score: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """One class's scores on another grid over the same extent, linearly."""
-    if tuple(score.shape) == shape:
-        return score
-    mode = "bilinear" if len(shape) == 2 else "trilinear"
-    return F.interpolate(score[None, None], size=shape, mode=mode, align_corners=False)[0, 0]

@@ -36,6 +36,7 @@ _WRITERS: dict[str, Callable[[Image, Path], None]] = {
     ".mha": itk.write,
     ".png": picture.write,
 }
+_MASK_WRITERS = {".dcm": dicom.write}
 IMAGE_SUFFIXES = tuple(_READERS)
 
 
@@ -159,7 +160,8 @@ def sentences(path: Path) -> Iterator[None]:
 def write(image: Image, path: Path | str) -> None:
     """Write an image in the orientation, and with the header, of the file that it came from.
 
-    The file appears complete or not at all. Truth values are written as uint8, float16 as float32.
+    The file appears complete or not at all. A mask that was made from DICOM may be written as ``.dcm``, a
+    DICOM segmentation. Truth values are written as uint8, float16 as float32.
 
     Raises
     ------
@@ -169,10 +171,10 @@ def write(image: Image, path: Path | str) -> None:
         The disk is full or the folder may not be written; what stood at `path` is untouched.
     """
     path = Path(path)
-    suffix = writable_suffix(path)
+    writer = _MASK_WRITERS.get(path.suffix.lower()) or _WRITERS[writable_suffix(path)]
     try:
         plain = replace(image, array=_storable(image.array))
-        atomic.write(path, lambda temporary: _WRITERS[suffix](plain, temporary))
+        atomic.write(path, lambda temporary: writer(plain, temporary))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 

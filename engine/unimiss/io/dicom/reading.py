@@ -16,6 +16,7 @@ from unimiss.geometry import Geometry
 from unimiss.io.dicom.headers import modality_of, numbers, open_header, quiet, whole
 from unimiss.io.dicom.pixels import Scale, decode, rescaled, scale_of
 from unimiss.io.dicom.planes import Plane, grid_of, place, stacked
+from unimiss.io.dicom.segmentation import Source
 from unimiss.io.dicom.series import files_of
 from unimiss.io.image import Image, Provenance
 
@@ -56,15 +57,17 @@ def read(path: Path) -> Image:
         modality = modality_of(next(iter(headers.values())))
         if groups:
             stored = grid_of([group[0] for group in groups])
+            planes = tuple((group[0].file, group[0].frame) for group in groups)
             values = _volume(groups, headers, path)
         else:
             ((file, header),) = headers.items()
+            planes = ((file, 0),)
             with _naming(file, path):
                 frame = decode(file, invert=True)[0]
             values, stored = rescaled([frame], [scale_of(header, file.name)])[0], _flat_grid(header)
         array = np.moveaxis(values, -1, 0) if values.ndim > stored.ndim else values[None]
         change = stored.to_anatomical()
-        way_back = Provenance(path, "dicom", change, modality=modality)
+        way_back = Provenance(path, "dicom", change, Source(planes, stored), modality)
         return Image(change.apply(array), stored.reoriented(change), way_back)
 
 
