@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from unimiss.data.datasets import Kind
 from unimiss.devices import best_device, resolve_precision
@@ -18,6 +18,7 @@ from unimiss.inference.classes import class_probabilities
 from unimiss.inference.windows import window_scores
 from unimiss.io import Image
 from unimiss.models import checkpoint
+from unimiss.models.checkpoint import Description
 
 Progress = Callable[[float], None]
 _DECISION = 0.5
@@ -33,6 +34,8 @@ class Predictor:
     mirror : bool
         Look at every image mirrored from left to right too, and take the mean: twice the time. Not for
         classes that tell left from right.
+    network : callable, optional
+        Makes the network that the model was trained with, where that is not MiT; see `finetune`.
 
     Attributes
     ----------
@@ -49,7 +52,13 @@ class Predictor:
         There is no such model, or it does neither.
     """
 
-    def __init__(self, model: Path | str, *, mirror: bool = False) -> None:
+    def __init__(
+        self,
+        model: Path | str,
+        *,
+        mirror: bool = False,
+        network: Callable[[Description], nn.Module] | None = None,
+    ) -> None:
         saved = checkpoint.load(model)
         description = saved.description
         if description.kind == "backbone" or description.preprocessing is None:
@@ -68,7 +77,7 @@ class Predictor:
         (self._patch,) = description.native.values()
         self._precision = resolve_precision("auto")
         self._device = best_device()
-        self._network = saved.network().to(self._device)
+        self._network = saved.network(network(description) if network else None).to(self._device)
 
     def predict(self, image: Image, progress: Progress | None = None) -> Image:
         """Segment an image.
