@@ -33,7 +33,7 @@ from unimiss.errors import InputError, Stopped, UnimissError
 from unimiss.finetuning import FinetuneConfig, finetune
 from unimiss.inference import Predictor
 from unimiss.models import checkpoint
-from unimiss.runs import Run, State
+from unimiss.runs import State
 from unimiss.settings import parse_assignments
 
 FRACTIONS = (0.05, 0.1, 0.25, 1.0)
@@ -86,7 +86,8 @@ def measure(cell: Cell, output: Path, minutes: float, extra: dict[str, Any]) -> 
     run = finetune(FinetuneConfig.build(values), folder, network=make)
     if run.state != State.FINISHED:
         raise Stopped(f"{cell} was stopped; the same command does it again")
-    best, last = checkpoint.load(run.best), checkpoint.load(run.last, only=()).description
+    kept, last = (checkpoint.load(file, only=()).description for file in (run.best, run.last))
+    network = make(kept) if make else kept.make_network()
     score, images = test_score(run, dataset, Predictor(run.best, network=make))
     result = {
         "run": str(cell),
@@ -94,23 +95,15 @@ def measure(cell: Cell, output: Path, minutes: float, extra: dict[str, Any]) -> 
         "kind": kind,
         "test": score,
         "test_images": images,
-        "validation": best.description.training[{"segmentation": "dice", "classification": "auc"}[kind]],
+        "validation": kept.training[{"segmentation": "dice", "classification": "auc"}[kind]],
         "steps": last.step,
-        "kept_step": best.description.step,
+        "kept_step": kept.step,
         "minutes": last.training["elapsed"] / 60,
         "patients": training_patients(run, dataset),
-        "parameters": parameters(run, make),
+        "parameters": sum(weights.numel() for weights in network.parameters()),
     }
     shutil.rmtree(run.best.parent)  # of hundreds of runs they would fill the disk
     return result
-
-
-def parameters(run: Run, make: Any) -> int:
-    """Count the weights that were trained."""
-    description = checkpoint.load(run.best, only=()).description
-    with torch.device("meta"):
-        network = make(description) if make else description.make_network()
-    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def told(result: Result) -> str:
