@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,8 @@ def swinunetr(description: Description) -> nn.Module:
     """Swin UNETR, feature size 12: half of MONAI's default, for a CPU."""
     from monai.networks.nets import SwinUNETR
 
+    if find_spec("einops") is None:  # MONAI leaves it out
+        raise InputError("swinunetr needs the package einops, which is not installed: pip install einops")
     dimension, channels, classes = _sizes(description)
     return SwinUNETR(channels, classes, feature_size=12, spatial_dims=dimension)
 
