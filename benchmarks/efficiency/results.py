@@ -46,8 +46,9 @@ class Ledger:
         return any(result["run"] == name for result in self.results())
 
     def add(self, result: Result) -> None:
-        """Append a line, in one piece and to the disk."""
-        line = (json.dumps(result) + "\n").encode()
+        """Append a line, in one piece and to the disk; one that a crash has torn is ended first."""
+        torn = self.file.exists() and not self.file.read_bytes().endswith(b"\n")
+        line = ("\n" * torn + json.dumps(result) + "\n").encode()
         descriptor = os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         try:
             os.write(descriptor, line)
