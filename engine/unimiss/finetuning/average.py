@@ -31,5 +31,6 @@ class Average:
         if not self.decay:
             return
         keep = min(self.decay, (1 + step) / (10 + step))
-        averages, weights = (list(one.state_dict().values()) for one in (self.network, self._source))
-        torch._foreach_lerp_(averages, weights, 1 - keep)
+        states = self.network.state_dict(), self._source.state_dict()
+        averages, weights = ([t for t in state.values() if t.is_floating_point()] for state in states)
+        torch._foreach_lerp_(averages, weights, 1 - keep)  # what batch norms count has no average

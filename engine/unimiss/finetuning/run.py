@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from unimiss.data.cache import Cache
 from unimiss.data.cases import Case
@@ -40,7 +42,12 @@ _TASKS: dict[Kind, type[Task]] = {"segmentation": Segmentation, "classification"
 
 
 def finetune(
-    config: FinetuneConfig, run: Path | str, *, resume: bool = False, listener: Listener | None = None
+    config: FinetuneConfig,
+    run: Path | str,
+    *,
+    resume: bool = False,
+    listener: Listener | None = None,
+    network: Callable[[Description], nn.Module] | None = None,
 ) -> Run:
     """Train a network for a task on labelled cases.
 
@@ -54,6 +61,9 @@ def finetune(
         Go on with the run in that folder.
     listener : callable, optional
         Receives every event.
+    network : callable, optional
+        Makes another network than MiT, which is then trained in the same way from weights of its own, to
+        compare with. The run's checkpoints hold it under MiT's description; give it to `Predictor` too.
 
     Returns
     -------
@@ -67,10 +77,19 @@ def finetune(
     JobError
         The training failed on its way.
     """
-    return carry_out(_finetune, config, run, resume=resume, listener=listener)
+    if network is not None and config.init is not None:
+        raise InputError(f"init: {config.init} holds weights of MiT; begin another network from none")
+    work = partial(_finetune, make=network)
+    return carry_out(work, config, run, resume=resume, listener=listener)
 
 
-def _finetune(config: FinetuneConfig, writer: RunWriter, fabric: Fabric) -> str | None:
+def _finetune(
+    config: FinetuneConfig,
+    writer: RunWriter,
+    fabric: Fabric,
+    *,
+    make: Callable[[Description], nn.Module] | None,
+) -> str | None:
     cache = Cache()
     config = config.model_copy(
         update={"dataset": config.dataset.resolve(), "init": config.init and checkpoint.absolute(config.init)}
@@ -132,7 +151,7 @@ def _finetune(config: FinetuneConfig, writer: RunWriter, fabric: Fabric) -> str 
         provenance={"versions": versions(), "seed": config.seed, "dataset": dataset.name},
     )
     torch.manual_seed(config.seed)
-    network = description.make_network(config.drop_path)
+    network = make(description) if make else description.make_network(config.drop_path)
     transferred = None if source is None else transfer(network, source.network())
     if transferred is not None:
         writer.progress(0.0, stage=f"weights: {transferred}")

@@ -49,7 +49,8 @@ class Segmentation(Task):
         if self.overlapping:
             loss = BinaryDiceLoss()
         weights = [weight / sum(_LEVEL_WEIGHTS) for weight in _LEVEL_WEIGHTS]
-        self._loss: nn.Module = DeepSupervisionLoss(loss, weights=weights)
+        self._loss: nn.Module = loss
+        self._loss_of_levels: nn.Module = DeepSupervisionLoss(loss, weights=weights)
 
     @staticmethod
     def check(dataset: Dataset, config: FinetuneConfig) -> None:
@@ -90,7 +91,11 @@ class Segmentation(Task):
 
     def loss(self, outputs: Any, targets: Tensor) -> Tensor:
         """Dice and cross-entropy, weighted over levels; the coarsest has no weight and is left out."""
-        loss: Tensor = self._loss([out.float() for out in outputs[: len(_LEVEL_WEIGHTS)]], targets)
+        if isinstance(outputs, Tensor):  # of a network without deep supervision
+            whole: Tensor = self._loss(outputs.float(), targets)
+            return whole
+        levels = [out.float() for out in outputs[: len(_LEVEL_WEIGHTS)]]
+        loss: Tensor = self._loss_of_levels(levels, targets)
         return loss
 
     def validate(

@@ -5,20 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from unimiss.errors import InputError
-from unimiss.inference.member import Member
+from unimiss.inference.member import MakeNetwork, Member
 from unimiss.models import checkpoint
 from unimiss.runs import Run
 
 
-def load_members(model: Path | str) -> list[Member]:
+def load_members(model: Path | str, network: MakeNetwork | None) -> list[Member]:
     """Load the model that a MODEL argument means, or all of a folder that holds several run folders.
+
+    `network` makes another network than the described one.
 
     Raises
     ------
     InputError
         There is no such model, a run of several has no checkpoint yet, or they do not fit together.
     """
-    members = [Member(one) for one in _models(model)]
+    members = [Member(one, network) for one in _models(model)]
     for other in members[1:]:
         _refuse_other(members[0], other)
     return members

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unimiss.data.preprocessing import Preprocessing
 from unimiss.devices import best_device, resolve_precision
@@ -19,6 +19,7 @@ from unimiss.models import checkpoint
 from unimiss.models.checkpoint import Description
 
 Done = Callable[[int], None]
+MakeNetwork = Callable[[Description], nn.Module]
 
 
 class Member:
@@ -28,6 +29,8 @@ class Member:
     ----------
     model : path
         A run folder or a checkpoint.
+    network : callable, optional
+        Makes the network that it was trained with, where that is not MiT.
 
     Attributes
     ----------
@@ -44,7 +47,7 @@ class Member:
         There is no such model, or it does neither task.
     """
 
-    def __init__(self, model: Path | str) -> None:
+    def __init__(self, model: Path | str, network: MakeNetwork | None = None) -> None:
         saved = checkpoint.load(model)
         self.name = model
         self.description: Description = saved.description
@@ -59,7 +62,7 @@ class Member:
         (self._patch,) = saved.description.native.values()
         self._precision = resolve_precision("auto")
         self._device = best_device()
-        self._network = saved.network().to(self._device)
+        self._network = saved.network(network(saved.description) if network else None).to(self._device)
 
     def prepare(self, image: Image) -> Tensor:
         """Input of the network (C, *grid), on its device."""

@@ -14,7 +14,7 @@ from unimiss.data.datasets import Kind
 from unimiss.errors import InputError, JobError
 from unimiss.inference.components import keep_largest
 from unimiss.inference.ensemble import load_members
-from unimiss.inference.member import Member
+from unimiss.inference.member import MakeNetwork, Member
 from unimiss.inference.resizing import resized
 from unimiss.io import Image
 
@@ -37,6 +37,8 @@ class Predictor:
         Classification of flat images: take the mean over `ten_crops` instead of the whole image.
     largest_component : bool
         Segmentation: keep only the largest connected component of each class.
+    network : callable, optional
+        Makes the network that the model was trained with, where that is not MiT; see `finetune`.
 
     Attributes
     ----------
@@ -63,8 +65,9 @@ class Predictor:
         mirror: bool = False,
         ten_crop: bool = False,
         largest_component: bool = False,
+        network: MakeNetwork | None = None,
     ) -> None:
-        self._members = load_members(model)
+        self._members = load_members(model, network)
         self._name = model
         self._mirror, self._ten_crop, self._largest = mirror, ten_crop, largest_component
         description = self._members[0].description

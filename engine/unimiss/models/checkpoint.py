@@ -192,18 +192,28 @@ class Checkpoint:
             n.removeprefix(f"{prefix}."): t for n, t in self.tensors.items() if n.startswith(f"{prefix}.")
         }
 
-    def network(self) -> nn.Module:
+    def network(self, untrained: nn.Module | None = None) -> nn.Module:
         """Return the trained network in evaluation mode.
+
+        Parameters
+        ----------
+        untrained : Module, optional
+            Takes the weights, where they are those of another network than the described one.
 
         Raises
         ------
         InputError
             The tensors do not fit the description.
         """
-        with torch.device("meta"):  # no time for first weights that are replaced at once
-            network = self.description.make_network()
+        network = untrained
+        if network is None:
+            with torch.device("meta"):  # no time for first weights that are replaced at once
+                network = self.description.make_network()
         try:
-            weights = {name: tensor.float().clone() for name, tensor in self.part("network").items()}
+            weights = {
+                name: (tensor.float() if tensor.is_floating_point() else tensor).clone()
+                for name, tensor in self.part("network").items()
+            }
             network.load_state_dict(weights, assign=True)
         except RuntimeError as error:
             raise InputError(f"the model's weights do not fit its description: {error}") from error
