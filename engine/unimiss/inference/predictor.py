@@ -167,13 +167,11 @@ class Predictor:
 
         each = [self._scored(member, image, done) for member in self._members]
         for rows in zip(*each, strict=True):
-            yield rows[0] if len(rows) == 1 else torch.stack(rows).mean(dim=0)
+            yield rows[0] if len(rows) == 1 else torch.stack([*map(self._probable, rows)]).mean(dim=0)
 
     def _scored(self, member: Member, image: Image, done: Callable[[int], None]) -> Iterator[Tensor]:
         prepared = member.prepare(image)
         slabs = member.score(prepared, done, mirror=self._mirror)
-        if len(self._members) > 1:
-            slabs = map(self._probable, slabs)
         yield from resized(slabs, prepared.shape[1], image.geometry.shape)
 
     def _decided(self, scores: Tensor) -> Tensor:
