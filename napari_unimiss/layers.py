@@ -26,6 +26,7 @@ LayerData = tuple[Any, dict[str, Any], str]
 
 _AXES = ("z", "y", "x")
 _MOST_LAYERS = 4  # channels that open as a layer each; napari takes seconds to add dozens
+_MOST_CLASSES = 255
 _OPEN_WITH_US = "If that is wrong, open the file with UniMiSS."
 _SOFT_TISSUE = (-160.0, 240.0)  # Hounsfield units: centre 40, width 400
 _UNNAMED = (0.6, 0.6, 0.6, 1.0)  # of mask values that have no name
@@ -56,11 +57,18 @@ def image_layers(image: Image, name: str, path: Path | None = None) -> list[Laye
 
 
 def mask_layers(mask: Image, name: str, path: Path | None = None) -> list[LayerData]:
-    """Layer data of a mask that stands on its own."""
-    if mask.channels != 1:
-        raise InputError(f"a mask has one channel, {name} has {mask.channels}")
-    options = {"name": name, **_placement(mask.geometry), **_class_options(mask.labels, path)}
-    return [(_whole_numbers(mask.array[0]), options, "labels")]
+    """Layer data of a mask that stands on its own: one layer or, of classes that overlap, one for each.
+
+    Raises
+    ------
+    InputError
+        It has several channels that are no classes by their names and values.
+    """
+    place = _placement(mask.geometry)
+    return [
+        (array, {"name": title, **place, **_class_options(mask.labels, path)}, "labels")
+        for title, array in _class_arrays(mask, mask.array, name)
+    ]
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,7 @@ def placement_of(layer: Layer) -> Placement:
 
 
 def mask_layer_for(layer: Layer, mask: Image, name: str | None = None) -> Labels:
-    """Make a Labels layer that lies exactly on `layer`, in its own array order.
+    """Make a Labels layer that lies exactly on `layer`, in its own array order, from a mask of one channel.
 
     Parameters
     ----------
@@ -117,13 +125,16 @@ def mask_layer_for(layer: Layer, mask: Image, name: str | None = None) -> Labels
         The mask lies on another grid.
     """
     place = placement_of(layer)
-    return mask_layer_at(place, place, mask, layer.name, name)
+    (made,) = mask_layers_at(place, place, mask, layer.name, name)
+    return made
 
 
-def mask_layer_at(
+def mask_layers_at(
     made_for: Placement, place: Placement, mask: Image, of: str, name: str | None = None
-) -> Labels:
-    """Make a Labels layer at `place` from a mask that was made for a layer which lay at `made_for`.
+) -> list[Labels]:
+    """Make Labels layers at `place` from a mask that was made for a layer which lay at `made_for`.
+
+    There is one layer or, of classes that overlap, one for each, for a layer holds one number a voxel.
 
     Parameters
     ----------
@@ -136,12 +147,12 @@ def mask_layer_at(
     of : str
         Name of the layer.
     name : str, optional
-        Name of the new layer.
+        Name of the new layer; of several each also has the name of its class.
 
     Raises
     ------
     InputError
-        The mask lies on another grid.
+        The mask lies on another grid, or has several channels that are no classes.
     """
     from napari.layers import Labels
 
@@ -154,12 +165,9 @@ def mask_layer_at(
         difference = wanted.difference(found)
     if difference is not None:
         raise InputError(f"the mask does not lie on the layer {of}: {difference}")
-    return Labels(
-        _whole_numbers(array[0]),
-        name=name or f"{of} mask",
-        **place.options,
-        **_class_options(mask.labels, None),
-    )
+    options = {**place.options, **_class_options(mask.labels, None)}
+    named = _class_arrays(mask, array, name or f"{of} mask")
+    return [Labels(numbers, name=title, **options) for title, numbers in named]
 
 
 def to_image(layer: Layer) -> Image:
@@ -290,6 +298,30 @@ def _class_options(labels: Mapping[int, str], path: Path | None) -> dict[str, An
         "colormap": DirectLabelColormap(color_dict=colours),
         "metadata": _metadata(path, labels),
     }
+
+
+def _class_arrays(mask: Image, array: NDArray[Any], name: str) -> list[tuple[str, NDArray[Any]]]:
+    """Title and numbers of each layer of a mask, whose `array` is in the order that is shown.
+
+    Of classes that overlap each is numbered by its channel, so that its name and colour are its own.
+    """
+    if len(array) == 1:
+        return [(name, _whole_numbers(array[0]))]
+    if not are_classes(mask):
+        raise InputError(
+            f"{name} has {len(array)} channels, which are no classes: a mask has one channel, "
+            "or one of 0 and 1 for each class that it names"
+        )
+    return [
+        (f"{name}: {mask.labels[number]}", (plane > 0).astype(np.uint8) * np.uint8(number))
+        for number, plane in enumerate(array, start=1)
+    ]
+
+
+def are_classes(image: Image) -> bool:
+    """Whether the channels of an image are classes that overlap: each is named, and holds 0 and 1 alone."""
+    named = {value for value in image.labels if value} == set(range(1, image.channels + 1))
+    return named and image.channels <= _MOST_CLASSES and bool(np.isin(image.array, (0, 1)).all())
 
 
 def _whole_numbers(array: NDArray[Any]) -> NDArray[Any]:

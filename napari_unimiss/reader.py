@@ -43,16 +43,18 @@ def read_layers(path: Paths) -> list[LayerData]:
 
 
 def class_names(path: Path, image: Image) -> dict[int, str]:
-    """Names of a mask's values; empty for an image, whatever the folder says about masks.
+    """Names of a mask's values, or of its channels; empty for an image, whatever the folder says about masks.
 
     They come from ``labels.json`` beside the file, which predictions write, or from the ``dataset.json`` of
     the data set whose folder of masks holds the file.
     """
-    if image.channels != 1:
-        return {}
     names = _names(path.parent / "labels.json", lambda described: described)
     if not names and path.absolute().parent.name in _MASK_FOLDERS:
         names = _names(path.absolute().parent.parent / "dataset.json", lambda described: described["labels"])
+    if image.channels > 1:
+        from napari_unimiss.layers import are_classes
+
+        return names if are_classes(replace(image, labels=names)) else {}
     if not names or float(image.array.min()) < 0:  # CT is told apart before all of its values are listed
         return {}
     try:

@@ -33,11 +33,12 @@ def show(image: Path, mask: Path, picture: Path | None) -> None:
         viewer.add_layer(Layer.create(*data))
     found = read(mask)
     named = replace(found, labels=class_names(mask, found))
-    labels = viewer.add_layer(Layer.create(*mask_layers(named, f"{mask.name} mask", mask)[0]))
-    labels.opacity = 0.5
+    masks = [Layer.create(*data) for data in mask_layers(named, f"{mask.name} mask", mask)]
+    for labels in masks:
+        viewer.add_layer(labels).opacity = 0.5
     if viewer.dims.ndim == 3:
-        fullest = int(np.argmax((labels.data > 0).sum(axis=(1, 2))))
-        viewer.dims.set_point(0, float(labels.data_to_world((fullest, 0, 0))[0]))
+        fullest = int(np.argmax(sum((labels.data > 0).sum(axis=(1, 2)) for labels in masks)))
+        viewer.dims.set_point(0, float(masks[0].data_to_world((fullest, 0, 0))[0]))
     viewer.fit_to_view()
     if picture is None:
         napari.run()

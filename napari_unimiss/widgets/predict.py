@@ -30,7 +30,7 @@ Classes = dict[str, float]
 
 
 class PredictDock(JobDock):
-    """Dock that turns an image layer and a model into a Labels layer, or into probabilities of classes."""
+    """Dock that turns an image layer and a model into Labels layers, or into probabilities of classes."""
 
     title = "Prediction"
     purpose = "Draws a mask on an image, or names its class, with a model that you fine-tuned."
@@ -80,10 +80,13 @@ class PredictDock(JobDock):
                 said = f"Finished: {_in_words(result)}. {note}".rstrip()
                 return Ending(Outcome.FINISHED, said, doubtful=bool(note))
             now = _placement_now(layer, place)
-            self.viewer.add_layer(layers.mask_layer_at(place, now, result, name))
+            made = layers.mask_layers_at(place, now, result, name)
+            for mask in made:
+                self.viewer.add_layer(mask)
             unsized = place.geometry.ndim == 2 and place.geometry.units == "pixel"
             size = "The image does not say how large it is; a pixel was taken as 1 mm." if unsized else ""
-            said = f"Finished: the mask lies on {name}. {note}{size}".rstrip()
+            what = "the mask lies" if len(made) == 1 else f"masks of {len(made)} classes lie"
+            said = f"Finished: {what} on {name}. {note}{size}".rstrip()
             return Ending(Outcome.FINISHED, said, doubtful=bool(note))
 
         return Order(

@@ -56,6 +56,8 @@ def test_a_pickle_is_refused_and_nothing_in_it_runs(tmp_path, monkeypatch):
             "labels": {"0": "a", "1": "b"},
         },
         {"kind": "segmentation", "labels": {"-1": "a", "1": "b"}},
+        {"kind": "segmentation", "overlapping": True, "labels": {"0": "a", "2": "b"}},
+        {"overlapping": True},
         {"network": "../../etc"},
         {"kind": "other"},
         {"surprise": 1},

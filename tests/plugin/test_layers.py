@@ -15,6 +15,8 @@ from napari_unimiss.layers import (
     image_layers,
     mask_layer_for,
     mask_layers,
+    mask_layers_at,
+    placement_of,
     to_image,
 )
 from unimiss import Geometry, Image
@@ -220,3 +222,36 @@ def test_masks_carry_names_and_colours(make_napari_viewer):
     assert "class: liver" in layer.get_status((0, 3), world=True)["value"]
     assert "class: tumour" in layer.get_status((3, 0), world=True)["value"]
     assert layer.metadata["unimiss"]["labels"] == {1: "liver", 7: "tumour"}
+
+
+def overlapping(image: Image, names=("heart", "lungs")) -> Image:
+    planes = np.concatenate([image.array > 0, image.array > 500]).astype(np.uint8)
+    return image.with_array(planes, {0: "background", **dict(enumerate(names, start=1))})
+
+
+def test_classes_that_overlap_are_a_layer_each_with_its_own_name_and_colour(oblique):
+    layer = make(oblique)
+    place = placement_of(layer)
+    made = mask_layers_at(place, place, overlapping(to_image(layer)), "scan")
+    assert [labels.name for labels in made] == ["scan mask: heart", "scan mask: lungs"]
+    for number, (labels, cut) in enumerate(zip(made, (0, 500), strict=True), start=1):
+        np.testing.assert_array_equal(labels.data, np.where(layer.data > cut, number, 0))
+        assert_same_place(labels, layer)
+        np.testing.assert_allclose(
+            labels.get_color(number)[:3], np.array(class_colour(number)) / 255, atol=0.01
+        )
+        assert labels.features.set_index("index")["class"][number] == ("heart", "lungs")[number - 1]
+
+
+@pytest.mark.parametrize("fault", ["no names", "too few names", "other values"])
+def test_channels_that_are_no_classes_are_never_shown_as_a_mask(oblique, fault):
+    image = to_image(make(oblique))
+    mask = overlapping(
+        image, ("heart",)[: fault == "too few names"] if fault != "other values" else ("a", "b")
+    )
+    if fault == "other values":
+        mask = mask.with_array(mask.array * np.uint8(3))
+    with pytest.raises(InputError, match="2 channels, which are no classes"):
+        mask_layer_for(make(oblique), mask)
+    with pytest.raises(InputError, match="2 channels, which are no classes"):
+        mask_layers(mask, "mask")

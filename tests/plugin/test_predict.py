@@ -172,6 +172,24 @@ def test_a_model_that_classifies_says_its_probabilities(qtbot, dock, scan, gate,
     assert len(dock.viewer.layers) == 1
 
 
+def test_classes_that_overlap_are_a_layer_each(qtbot, dock, scan, gate, monkeypatch):
+    mask = "unimiss.write(image.with_array((image.array[:1] > 0.5).astype(np.uint8)), output / source.name)"
+    planes = (
+        "unimiss.write(image.with_array(np.concatenate([image.array > 0.5, image.array > 0.2]).astype(np.uint8)),"
+        " output / source.name)\n"
+        '    (output / \'labels.json\').write_text(\'{"0": "background", "1": "heart", "2": "lungs"}\')'
+    )
+    assert mask in PROGRAM
+    monkeypatch.setitem(globals(), "PROGRAM", PROGRAM.replace(mask, planes))
+    gate.touch()
+    dock.start()
+    assert until_the_end(qtbot, dock) == "Finished: masks of 2 classes lie on scan."
+    heart, lungs = list(dock.viewer.layers)[1:]
+    assert (heart.name, lungs.name) == ("scan mask: heart", "scan mask: lungs")
+    np.testing.assert_array_equal(heart.data, scan.data > 0.5)
+    np.testing.assert_array_equal(lungs.data, 2 * (scan.data > 0.2))
+
+
 def test_lazy_data_that_cannot_be_read_is_a_sentence(qtbot, dock, gate):
     def block(values, block_info=None):
         if block_info[0]["chunk-location"][0] == 5:

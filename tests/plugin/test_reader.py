@@ -110,3 +110,19 @@ def test_samples_open(make_napari_viewer, key, ndim):
     (layer,) = viewer.open_sample("napari-unimiss", key)
     assert layer.ndim == ndim
     assert float(np.ptp(layer.data)) > 50
+
+
+def test_channels_that_are_named_classes_open_as_masks_and_probabilities_beside_them_as_images(
+    tmp_path, oblique
+):
+    planes = np.concatenate([oblique.array > 0, oblique.array > 500])
+    unimiss.write(oblique.with_array(planes.astype(np.uint8)), tmp_path / "a.nii")
+    unimiss.write(oblique.with_array(planes * np.float32(0.7)), tmp_path / "a_probabilities.nii")
+    (tmp_path / "labels.json").write_text('{"0": "background", "1": "heart", "2": "lungs"}')
+    masks = read_layers(tmp_path / "a.nii")
+    assert [(options["name"], kind) for _, options, kind in masks] == [
+        ("a: heart", "labels"),
+        ("a: lungs", "labels"),
+    ]
+    assert [set(np.unique(data)) for data, _, _ in masks] == [{0, 1}, {0, 2}]
+    assert {kind for _, _, kind in read_layers(tmp_path / "a_probabilities.nii")} == {"image"}
