@@ -101,7 +101,12 @@ def test_python_and_command_line_give_the_same_mask_voxel_for_voxel(unimiss, fol
 
 def test_overlapping_classes_are_where_the_mean_probability_is_a_half(tmp_path, volume):
     for seed in range(2):
-        model(tmp_path / f"fold-{seed}", seed, labels={1: "lung", 2: "nodule"}, overlapping=True)
+        model(
+            tmp_path / f"fold-{seed}",
+            seed,
+            labels={0: "background", 1: "lung", 2: "nodule"},
+            overlapping=True,
+        )
     for path in (tmp_path, tmp_path / "fold-0"):
         mask, found = Predictor(path).segment(volume, probabilities=True)
         np.testing.assert_array_equal(mask.array, found.array >= 0.5)

@@ -114,8 +114,9 @@ class Predictor:
         shape = image.geometry.shape
         kind = np.uint8 if max(self.labels) < 256 else np.uint16
         values = np.array([0, 1] if self.overlapping else list(self.labels), dtype=kind)
-        mask = np.empty((len(self.labels) if self.overlapping else 1, *shape), dtype=kind)
-        shares = np.empty((len(self.labels), *shape), dtype=np.float32) if probabilities else None
+        classes = self._members[0].description.classes
+        mask = np.empty((classes if self.overlapping else 1, *shape), dtype=kind)
+        shares = np.empty((classes, *shape), dtype=np.float32) if probabilities else None
         with _naming_memory(shape):
             first = 0
             for scores in self._scores(image, progress):
