@@ -117,8 +117,9 @@ class Predictor:
         shape = image.geometry.shape
         kind = np.uint8 if max(self.labels) < 256 else np.uint16
         values = np.array([0, 1] if self.overlapping else list(self.labels), dtype=kind)
-        mask = np.empty((len(self.labels) if self.overlapping else 1, *shape), dtype=kind)
-        shares = np.empty((len(self.labels), *shape), dtype=np.float32) if probabilities else None
+        classes = self._members[0].description.classes
+        mask = np.empty((classes if self.overlapping else 1, *shape), dtype=kind)
+        shares = np.empty((classes, *shape), dtype=np.float32) if probabilities else None
         with _naming_memory(shape):
             first = 0
             for scores in self._scores(image, progress):
@@ -170,13 +171,11 @@ class Predictor:
 
         each = [self._scored(member, image, done) for member in self._members]
         for rows in zip(*each, strict=True):
-            yield rows[0] if len(rows) == 1 else torch.stack(rows).mean(dim=0)
+            yield rows[0] if len(rows) == 1 else torch.stack([*map(self._probable, rows)]).mean(dim=0)
 
     def _scored(self, member: Member, image: Image, done: Callable[[int], None]) -> Iterator[Tensor]:
         prepared = member.prepare(image)
         slabs = member.score(prepared, done, mirror=self._mirror)
-        if len(self._members) > 1:
-            slabs = map(self._probable, slabs)
         yield from resized(slabs, prepared.shape[1], image.geometry.shape)
 
     def _decided(self, scores: Tensor) -> Tensor:
