@@ -100,3 +100,14 @@ def test_what_a_png_cannot_hold_is_refused(tmp_path: Path, array: np.ndarray, wo
     with pytest.raises(InputError, match=rf"mask\.png: a PNG .*{words}"):
         write(made(array), tmp_path / "mask.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_gif_of_one_picture_is_read_and_a_film_is_refused(tmp_path: Path) -> None:
+    mask = Pillow.fromarray(np.array([[0, 255, 0], [255, 255, 0]], np.uint8))
+    mask.save(tmp_path / "mask.gif")
+    found = read(tmp_path / "mask.gif").array
+    for channel in found:
+        np.testing.assert_array_equal(channel, np.asarray(mask))
+    mask.save(tmp_path / "film.gif", save_all=True, append_images=[mask.rotate(180)])
+    with pytest.raises(InputError, match=r"film\.gif: it is a film of several pictures"):
+        read(tmp_path / "film.gif")
