@@ -144,7 +144,7 @@ class FinetuneConfig(TrainingSettings):
     crop: Interval | None = None
     elastic: Annotated[float, Field(ge=0, le=1)] = 0.0
     low_resolution: Annotated[float, Field(ge=0, le=1)] = 0.15
-    validations: Annotated[int, Field(ge=1)] = 5
+    validations: Annotated[int, Field(ge=1)] = 4
     validation_cases: Positive | Auto = "auto"
 
     @model_validator(mode="before")

@@ -69,7 +69,7 @@ class Segmentation(Task):
     @staticmethod
     def resolve(config: FinetuneConfig, grids: Sequence[Geometry], device: str) -> Mapping[str, Any]:
         """Patches of volumes at the voxel size of most; radiographs whole."""
-        values: dict[str, Any] = {"lr": 1e-3, "weight_decay": 3e-5, "average": 0.0, "validation_cases": 12}
+        values: dict[str, Any] = {"lr": 1e-3, "weight_decay": 3e-5, "average": 0.0, "validation_cases": 8}
         if grids[0].ndim == 2:
             return {**values, "patch": _SQUARE, "batch_size": 16 if device == "cuda" else 8}
         spacing = fit_spacing(grids) if config.spacing == "auto" else config.spacing
