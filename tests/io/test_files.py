@@ -19,7 +19,7 @@ from unimiss.io import IMAGE_SUFFIXES, dicom, suffix_of
 from unimiss.io.probe import probe
 
 WRITABLE = (".nii", ".nii.gz", ".nrrd", ".mha", ".png")
-FLAT = (".png", ".jpg", ".jpeg", ".tif", ".tiff", *dicom.SUFFIXES)
+FLAT = (".png", ".jpg", ".jpeg", ".gif", ".tif", ".tiff", *dicom.SUFFIXES)
 rng = np.random.default_rng(0)
 
 
