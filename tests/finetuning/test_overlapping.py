@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import unimiss as engine
-from unimiss.data.augment import augment
+from unimiss.data.augment import Augmentation, augment
 from unimiss.data.datasets import read_dataset, read_mask
 from unimiss.errors import InputError
 from unimiss.finetuning.segmentation import BinaryDiceLoss
@@ -161,7 +161,8 @@ def test_a_class_is_found_where_it_is_on_a_flipped_and_oblique_grid(scans, tmp_p
             low, high = float(image.array.min()), float(image.array.max())
             return torch.cat([x - (cut - low) / (high - low) for cut in (3.0, 7.5)], dim=1)
 
-    predictor._network = Bright().to(predictor._device)
+    (member,) = predictor._members
+    member._network = Bright()
     mask = predictor.predict(image)
     for plane, cut in zip(mask.array, (3.0, 7.5), strict=True):
         np.testing.assert_array_equal(plane, image.array[0] >= cut)
@@ -183,6 +184,10 @@ def test_the_loss_is_soft_dice_over_the_batch_and_a_cross_entropy_of_each_class_
     assert float(BinaryDiceLoss()(scores, targets)) == pytest.approx(dice.mean() + entropy.mean(), rel=1e-5)
     sure = torch.where(targets > 0, 20.0, -20.0)
     assert float(BinaryDiceLoss()(sure, targets)) < 1e-3  # also where classes share a voxel
+    smooth = 0.9 * t + 0.05
+    smoothed = -(smooth * np.log(p) + (1 - smooth) * np.log(1 - p))
+    found = float(BinaryDiceLoss(0.1)(scores, targets))
+    assert found == pytest.approx(dice.mean() + smoothed.mean(), rel=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(24, 20), (6, 24, 20)])
@@ -191,7 +196,9 @@ def test_all_channels_of_a_mask_move_with_the_image(shape):
     image[..., 6:18, 5:15] = 1
     masks = torch.cat([image, image, 1 - image], dim=1)
     generator = torch.Generator().manual_seed(3)
-    moved, labels = augment(image.clone(), masks.clone(), (1.0,) * len(shape), True, generator)
+    moved, labels = augment(
+        image.clone(), masks.clone(), (1.0,) * len(shape), Augmentation(mirror=True), generator
+    )
     assert set(labels.unique().tolist()) == {0, 1}
     assert torch.equal(labels[:, 0], labels[:, 1])
     assert torch.equal(labels[:, 2], 1 - labels[:, 0])

@@ -39,15 +39,16 @@ class Segmentation(Task):
         super().__init__(config, material, cache)
         self.spacing = self.preprocessing.spacing or (1.0, 1.0)
         self.overlapping = material.description.overlapping
-        loss: nn.Module = DiceCELoss(
-            softmax=True,
-            to_onehot_y=True,
-            include_background=False,
-            batch=True,
-            label_smoothing=config.label_smoothing,  # of the cross-entropy alone
-        )
         if self.overlapping:
-            loss = BinaryDiceLoss()
+            loss: nn.Module = BinaryDiceLoss(config.label_smoothing)
+        else:
+            loss = DiceCELoss(
+                softmax=True,
+                to_onehot_y=True,
+                include_background=False,
+                batch=True,
+                label_smoothing=config.label_smoothing,  # of the cross-entropy alone
+            )
         weights = [weight / sum(_LEVEL_WEIGHTS) for weight in _LEVEL_WEIGHTS]
         self._loss: nn.Module = loss
         self._loss_of_levels: nn.Module = DeepSupervisionLoss(loss, weights=weights)
@@ -57,8 +58,6 @@ class Segmentation(Task):
         """Refuse masks without any class, and settings of another task."""
         if config.crop is not None:
             raise InputError("crop is for classification; a patch to segment is cut out at random anyway")
-        if dataset.overlapping and config.label_smoothing:
-            raise InputError("label_smoothing is for classes of which each voxel has one; these may overlap")
         if len(dataset.labels) < 2:
             raise InputError(f"{config.dataset}: the masks hold no class besides the background")
 
@@ -141,15 +140,22 @@ class BinaryDiceLoss(nn.Module):
 
     MONAI's `DiceCELoss` takes the cross-entropy of a softmax wherever there are several channels, which would
     make the classes exclude each other.
+
+    Parameters
+    ----------
+    smoothing : float
+        Share of each target that is dealt out evenly to yes and no, in the cross-entropy alone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, smoothing: float = 0.0) -> None:
         from monai.losses import DiceLoss
 
         super().__init__()
         self._dice = DiceLoss(sigmoid=True, batch=True)
+        self._smoothing = smoothing
 
     def forward(self, scores: Tensor, targets: Tensor) -> Tensor:
         """Loss of scores (B, classes, *grid) against 0 or 1 of the same shape."""
-        loss: Tensor = self._dice(scores, targets) + F.binary_cross_entropy_with_logits(scores, targets)
+        smoothed = targets * (1 - self._smoothing) + self._smoothing / 2
+        loss: Tensor = self._dice(scores, targets) + F.binary_cross_entropy_with_logits(scores, smoothed)
         return loss
