@@ -106,7 +106,8 @@ def dice(predictor: Predictor, cases: list[Case], dataset: Dataset) -> float:
     scored = []
     for case in cases:
         reference = read_mask(case, dataset)
-        scores = evaluate_masks(predictor.predict(read_image(case.images)), reference, labels)
+        mask = predictor.predict(read_image(case.images))
+        scores = evaluate_masks(mask, reference, labels, unknown=dataset.unknown[:1])
         units = reference.geometry.units
         scored.append(CaseScores(case.name, case.image, case.masks[0], units, scores, case.patient))
     return float(Report(labels, tuple(scored)).mean().dice)

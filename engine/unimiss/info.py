@@ -75,8 +75,10 @@ def _run(path: Path) -> Lines:
 def _dataset(path: Path) -> Lines:
     """Say what a data set is, and all that is wrong with it: a training would refuse it."""
     from unimiss.data.datasets import inspect_dataset, read_dataset
+    from unimiss.data.datasets.labels import set_apart
 
     dataset, problems = inspect_dataset(read_dataset(path))
+    dataset = set_apart(dataset)
     cases = dataset.cases
     names = ", ".join(f"{value} {name}" for value, name in dataset.labels.items())
     counts = Counter(name for case in cases for name in case.classes)
@@ -90,6 +92,10 @@ def _dataset(path: Path) -> Lines:
         ("files per case", str(len(cases[0].images))),
         ("channels", ", ".join(dataset.channels)),
         ("labels", names),
+        (
+            "left open",
+            f"where masks hold {' or '.join(map(str, dataset.unknown))}" if dataset.unknown else "",
+        ),
         ("classes", "may overlap" if dataset.overlapping else "exclusive"),
         ("cases by class", ", ".join(f"{counts[name]} {name}" for name in dataset.labels.values() if counts)),
         ("splits", ", ".join(f"{count} {split}" for split, count in sorted(splits.items()))),

@@ -249,9 +249,9 @@ def test_voxels_that_nobody_labelled_are_not_taken_for_a_class(folder):
     for name in ("images", "masks"):
         (folder / name).rename(folder / {"images": "imagesTr", "masks": "labelsTr"}[name])
     (folder / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "liver": 1, "ignore": 2}}))
-    with pytest.raises(InputError, match="nobody labelled"):
-        opened(folder)
-    assert opened(folder, ignore=["ignore"]).labels == {0: "background", 1: "liver"}
+    found, background = opened(folder), opened(folder, ignore=["ignore"])
+    assert found.labels == background.labels == {0: "background", 1: "liver"}
+    assert (found.unknown, background.unknown) == ((2,), ())
 
 
 def test_one_class_is_none_to_tell_apart(folder):

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unimiss.data.datasets import UNKNOWN
+
 Rng = np.random.Generator
 
 
@@ -17,6 +19,7 @@ def class_points(labels: NDArray[np.uint8], classes: int, per_class: int = 2000)
     ----------
     labels : array, shape (1, *grid) or (classes - 1, *grid)
         Class indices; where classes overlap, 1 where each is, a channel for each but the background.
+        `UNKNOWN` belongs to no class.
     classes : int
         Background included.
     per_class : int
@@ -30,7 +33,7 @@ def class_points(labels: NDArray[np.uint8], classes: int, per_class: int = 2000)
     rng = np.random.default_rng(0)  # a property of the case, not of a run
     rows = []
     for index in range(1, classes):
-        found = np.argwhere(labels[0] == index if len(labels) == 1 else labels[index - 1])
+        found = np.argwhere(labels[0] == index if len(labels) == 1 else labels[index - 1] == 1)
         if len(found) > per_class:
             found = found[rng.choice(len(found), per_class, replace=False)]
         rows.append(np.column_stack([np.full(len(found), index), found]))
@@ -41,17 +44,34 @@ def class_points(labels: NDArray[np.uint8], classes: int, per_class: int = 2000)
     return points.astype(np.int32)
 
 
+def known_points(labels: NDArray[np.uint8], most: int = 10_000) -> NDArray[np.int32]:
+    """Draw at most so many places (N, axes) of all that somebody labelled, as a class or as background."""
+    known = np.flatnonzero(labels[0] != UNKNOWN)
+    if len(known) > most:
+        known = np.random.default_rng(0).choice(known, most, replace=False)
+    return np.column_stack(np.unravel_index(known, labels.shape[1:])).astype(np.int32)
+
+
 def draw_start(
-    shape: tuple[int, ...], patch: tuple[int, ...], points: NDArray[np.int32], foreground: float, rng: Rng
+    shape: tuple[int, ...],
+    patch: tuple[int, ...],
+    points: NDArray[np.int32],
+    foreground: float,
+    rng: Rng,
+    known: NDArray[np.int32] | None = None,
 ) -> list[int]:
     """First index of a patch: around a place of a random class with probability `foreground`, else anywhere.
 
-    Along an axis that is shorter than the patch, the case lies in the patch's middle (a negative start).
+    Of a case that is labelled in part, "anywhere" is around one of the `known` places, for a patch without
+    any would teach nothing. Along an axis that is shorter than the patch, the case lies in the patch's middle
+    (a negative start).
     """
     center = None
-    if len(points) and rng.random() < foreground:
+    if len(points) and rng.random() < foreground and (known is None or points[0, 0]):
         of_class = points[points[:, 0] == rng.choice(np.unique(points[:, 0]))]
         center = of_class[rng.integers(len(of_class)), 1:]
+    elif known is not None:
+        center = known[rng.integers(len(known))]
     start = []
     for axis, (size, want) in enumerate(zip(shape, patch, strict=True)):
         room = size - want

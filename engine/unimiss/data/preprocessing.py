@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.ndimage import gaussian_filter1d
 
+from unimiss.data.datasets import UNKNOWN
 from unimiss.errors import InputError
 from unimiss.io import Image
 from unimiss.settings import Settings
@@ -142,11 +143,18 @@ class Preprocessing(Settings):
         except (MemoryError, RuntimeError) as error:  # torch reports a lack of memory as RuntimeError
             raise InputError(f"{_name(image)} cannot be resampled to {grid} voxels: {error}") from error
 
-    def prepare_labels(self, labels: Image, values: list[int]) -> NDArray[np.uint8]:
-        """Class indices of label images (C, *grid): the place of each value in `values`; others become 0."""
+    def prepare_labels(
+        self, labels: Image, values: list[int], unknown: int | None = None
+    ) -> NDArray[np.uint8]:
+        """Class indices of label images (C, *grid): the place of each value in `values`; others become 0.
+
+        The value `unknown` marks voxels that nobody labelled, which become `UNKNOWN`.
+        """
         indices = np.zeros(labels.array.shape, dtype=np.uint8)
         for index, value in enumerate(values):
             indices[labels.array == value] = index
+        if unknown is not None:
+            indices[labels.array == unknown] = UNKNOWN
         tensor = torch.from_numpy(indices)[None].float()
         out = F.interpolate(tensor, size=self.grid(labels), mode="nearest-exact")
         return np.asarray(out[0].to(torch.uint8).numpy())

@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from unimiss.errors import InputError
-from unimiss.evaluation.legends import Legend, agree, read_legends
+from unimiss.evaluation.legends import Legend, agree, read_legends, take_unknown
 from unimiss.evaluation.masks import TOLERANCE, refuse_other_grid, score_planes
 from unimiss.evaluation.pairs import MaskPair, pair_masks
+from unimiss.evaluation.planes import where_known
 from unimiss.evaluation.problems import Problem, without_folders
 from unimiss.evaluation.report import CaseScores, Report
 from unimiss.evaluation.statistics import RESAMPLES
@@ -32,8 +33,9 @@ def evaluate_folder(
 
     Classes are those that ``labels.json`` beside the predictions names, else those of the references' data
     set (``dataset.json`` beside their folder), else all values found. Where classes overlap, a mask has a
-    channel for each of them, or a file in a folder of its name (``heart/a.png``); see `legends`. A mask that
-    is missing, damaged, has no partner or lies on another grid is left out and said so in the report.
+    channel for each of them, or a file in a folder of its name (``heart/a.png``); see `legends`. Voxels that
+    the references call "ignore" are not scored. A mask that is missing, damaged, has no partner or lies on
+    another grid is left out and said so in the report.
 
     Parameters
     ----------
@@ -60,12 +62,13 @@ def evaluate_folder(
     legends = read_legends(predictions, references)
     if references.suffix.lower() == ".csv":
         legends = legends[0], _of_table(pairs) or legends[1]
+    unknown = take_unknown(*legends)
     cases: list[CaseScores] = []
     labels: dict[int, str] = {}
     for done, pair in enumerate(pairs, start=1):
         name = trail(pair.prediction.path)[0]
         try:
-            case, found = _case(name, pair, legends, tolerance)
+            case, found = _case(name, pair, legends, unknown, tolerance)
         except InputError as error:
             reason = without_folders(str(error), *pair.prediction.files, *pair.reference.files)
             problems.append(Problem(pair.prediction.path.name, "unusable", reason))
@@ -82,12 +85,17 @@ def evaluate_folder(
 
 
 def _case(
-    name: str, pair: MaskPair, legends: tuple[Legend, Legend], tolerance: float
+    name: str,
+    pair: MaskPair,
+    legends: tuple[Legend, Legend],
+    unknown: tuple[int, ...],
+    tolerance: float,
 ) -> tuple[CaseScores, dict[int, str]]:
     """Score a case; also return the names of its classes."""
     (predicted, grid), (true, geometry) = pair.prediction.read(), pair.reference.read()
     try:
         refuse_other_grid(grid, geometry)
+        predicted, true = where_known(predicted, true, unknown)
         found = agree(*legends, predicted, true)
     except InputError as error:  # about images; the user knows files
         raise InputError(f"{pair.prediction} and {pair.reference}: {error}") from error
@@ -95,7 +103,8 @@ def _case(
     scores = score_planes(predicted, true, geometry, found.labels, tolerance)
     parts = found.predicted, found.true
     files = pair.prediction, pair.reference
-    return CaseScores(name, *files, geometry.units, scores, pair.patient, pair.image, parts), found.labels
+    case = CaseScores(name, *files, geometry.units, scores, pair.patient, pair.image, parts, unknown)
+    return case, found.labels
 
 
 def _of_table(pairs: Sequence[MaskPair]) -> Legend:

@@ -16,6 +16,7 @@ Legend = dict[str, tuple[int, ...]]
 """For each class of a folder, by name, what it is in the masks: values or, of several planes, places."""
 
 _MOST_CLASSES = 255
+_IGNORED = "ignore"  # nnU-Net's name for voxels that nobody labelled
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,12 @@ def read_legends(predictions: Path, references: Path) -> tuple[Legend, Legend]:
         or _of_file(theirs.parent / "dataset.json", "labels")
         or _of_file(theirs / "labels.json"),
     )
+
+
+def take_unknown(ours: Legend, theirs: Legend) -> tuple[int, ...]:
+    """Take "ignore", which is no class, out of both legends; return what it is in the references."""
+    ours.pop(_IGNORED, None)
+    return theirs.pop(_IGNORED, ())
 
 
 def agree(ours: Legend, theirs: Legend, predicted: Planes, true: Planes) -> Agreement:

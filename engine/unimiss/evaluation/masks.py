@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unimiss.errors import InputError
-from unimiss.evaluation.planes import Planes, joint
+from unimiss.evaluation.planes import Planes, joint, where_known
 from unimiss.evaluation.surfaces import surface_distances
 from unimiss.geometry import Geometry
 from unimiss.io import Image
@@ -55,7 +55,11 @@ class Scores:
 
 
 def evaluate_masks(
-    prediction: Image, reference: Image, labels: Mapping[int, str], tolerance: float = TOLERANCE
+    prediction: Image,
+    reference: Image,
+    labels: Mapping[int, str],
+    tolerance: float = TOLERANCE,
+    unknown: tuple[int, ...] = (),
 ) -> dict[int, Scores]:
     """Score a mask class by class.
 
@@ -68,6 +72,8 @@ def evaluate_masks(
         Values to score, or channels from 1, and their names; the background, 0, is left out.
     tolerance : float
         Of the surface Dice, in the geometry's units.
+    unknown : tuple of int
+        Values of the reference, or channels, where nothing is scored, for nobody labelled there.
 
     Returns
     -------
@@ -83,6 +89,7 @@ def evaluate_masks(
     predicted, true = Planes.of(prediction), Planes.of(reference)
     if len(predicted) != len(true):
         raise InputError(f"the prediction has {_channels(predicted)}, its reference {_channels(true)}")
+    predicted, true = where_known(predicted, true, unknown)
     return score_planes(predicted, true, reference.geometry, labels, tolerance)
 
 

@@ -8,6 +8,7 @@ from unimiss.errors import InputError
 from unimiss.evaluation.figures import Plot, colour, sideways
 from unimiss.evaluation.page import Page, Picture, Table, interval_term
 from unimiss.evaluation.pictures import mask_picture, worst_slice
+from unimiss.evaluation.planes import where_known
 from unimiss.evaluation.report import CaseScores, Report
 from unimiss.evaluation.statistics import number, span
 from unimiss.geometry import Geometry
@@ -124,6 +125,7 @@ def _picture(case: CaseScores, report: Report) -> Picture:
     try:
         prediction, _ = case.prediction.read(case.parts[0])
         reference, grid = case.reference.read(case.parts[1])
+        prediction, reference = where_known(prediction, reference, case.unknown)
     except InputError:  # moved or changed since it was scored
         return Picture(None, f"{caption} (its masks can no longer be read)")
     image, labels = _image(case, grid), list(report.labels)

@@ -144,6 +144,30 @@ class MaskFiles:
         return Planes(planes, parts or {}), grid
 
 
+def where_known(predicted: Planes, true: Planes, unknown: tuple[int, ...]) -> tuple[Planes, Planes]:
+    """Make background, in a mask and in its reference, of what the reference says nobody labelled.
+
+    Parameters
+    ----------
+    predicted, true : Planes
+        On one grid.
+    unknown : tuple of int
+        What marks such voxels in the reference, as in `Parts`; empty where nothing does.
+
+    Raises
+    ------
+    InputError
+        The reference has fewer channels.
+    """
+    if not unknown:
+        return predicted, true
+    if 1 < len(true) < max(unknown):
+        raise InputError(f"the reference has {len(true)} channels; 'ignore' would be number {max(unknown)}")
+    blank = Planes(true.array, {1: unknown}).inside(1)
+    ours, theirs = (np.where(blank, mask.array.dtype.type(0), mask.array) for mask in (predicted, true))
+    return replace(predicted, array=ours), replace(true, array=theirs)
+
+
 def joint(*boxes: Box | None) -> Box | None:
     """Smallest box around all of some boxes; None where there is none."""
     present = [box for box in boxes if box is not None]

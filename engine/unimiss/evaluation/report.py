@@ -49,6 +49,8 @@ class CaseScores:
         What the masks were drawn on.
     parts : tuple of mapping
         What each class is in the prediction, and in the reference; see `Planes`.
+    unknown : tuple of int
+        What marks voxels of the reference that nobody labelled; they are not scored.
     """
 
     name: str
@@ -59,6 +61,7 @@ class CaseScores:
     patient: str = ""
     image: Path | None = None
     parts: tuple[Parts, Parts] = field(default_factory=lambda: ({}, {}))
+    unknown: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from unimiss.data.cache import Arrays, Cache
 from unimiss.data.cases import Case, read_image
-from unimiss.data.datasets import Dataset, read_mask
+from unimiss.data.datasets import UNKNOWN, Dataset, read_mask
 from unimiss.data.filling import Job, Progress, fill
 from unimiss.data.grids import mismatch
-from unimiss.data.patches import class_points
+from unimiss.data.patches import class_points, known_points
 from unimiss.data.preprocessing import (
     BY_PERCENTILE,
     HOUNSFIELD,
@@ -45,7 +45,8 @@ class PreparedCase:
     key : str
         Its folder in the cache: "image" (C, *grid); of a case with masks "label" (1, *grid) or, of
         overlapping classes, (classes, *grid). "points" (N, 1 + axes): where its classes are, of a CT
-        without masks anywhere.
+        without masks anywhere. Of a data set that is labelled in part "known" (N, axes): where anything is
+        labelled.
     """
 
     case: Case
@@ -72,6 +73,8 @@ def prepare_cases(
     """
     storing = _storing(_first_readable(cases), dataset.channels, config)
     classes = f"{sorted(dataset.labels)}|{dataset.values}|{dataset.overlapping}"
+    if dataset.unknown:
+        classes += f"|unknown {dataset.unknown}"
     if dataset.kind == "classification":
         classes = dataset.kind  # which classes there are changes nothing in the cache
     recipe = f"finetune|{storing.model_dump_json()}|{classes}"
@@ -177,5 +180,14 @@ def _prepare(case: Case, storing: Preprocessing, dataset: Dataset) -> Arrays:
     difference = mismatch(image.geometry, mask.geometry)
     if difference:
         raise InputError(f"{case.masks[0]} does not lie on its image {case.image.name}: {difference}")
-    classes = storing.prepare_labels(mask, [0, 1] if dataset.overlapping else list(dataset.labels))
-    return {"image": stored, "label": classes, "points": class_points(classes, len(dataset.labels))}
+    values = [0, 1] if dataset.overlapping else list(dataset.labels)
+    if not dataset.unknown:
+        classes = storing.prepare_labels(mask, values)
+        return {"image": stored, "label": classes, "points": class_points(classes, len(dataset.labels))}
+    classes = storing.prepare_labels(mask, values, UNKNOWN if dataset.overlapping else dataset.unknown[0])
+    known = known_points(classes)
+    if not len(known):
+        size = " x ".join(map(str, classes.shape[1:]))
+        raise InputError(f"{case.masks[0]} labels nothing, not even background, at {size} voxels")
+    points = class_points(classes, len(dataset.labels))
+    return {"image": stored, "label": classes, "points": points, "known": known}

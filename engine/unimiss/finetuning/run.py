@@ -160,7 +160,7 @@ def _finetune(
     elif len(prepared) < len(writer.run.manifest()["hashes"]):
         raise InputError("cases of this run are gone or damaged (see above); put them back to resume it")
     writer.save_config(config.model_dump(mode="json"))  # last: a folder with it can be resumed
-    material = Material(training, validation, description)
+    material = Material(training, validation, description, partial=bool(dataset.unknown))
     return train(Finetuning(config, network, task(config, material, cache), fabric), writer)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from unimiss.data.augment import augment
 from unimiss.data.cache import Cache
-from unimiss.data.datasets import Dataset
+from unimiss.data.datasets import UNKNOWN, Dataset
 from unimiss.data.patches import cut_patch, draw_start
 from unimiss.errors import InputError
 from unimiss.finetuning.config import FinetuneConfig
@@ -49,6 +49,8 @@ class Segmentation(Task):
                 batch=True,
                 label_smoothing=config.label_smoothing,  # of the cross-entropy alone
             )
+        if material.partial:
+            loss = LossWhereKnown(loss)
         weights = [weight / sum(_LEVEL_WEIGHTS) for weight in _LEVEL_WEIGHTS]
         self._loss: nn.Module = loss
         self._loss_of_levels: nn.Module = DeepSupervisionLoss(loss, weights=weights)
@@ -76,10 +78,14 @@ class Segmentation(Task):
         return {**values, "spacing": spacing, "patch": patch, "batch_size": 2}
 
     def sample(self, case: PreparedCase, rng: np.random.Generator) -> Sample:
-        """Cut a patch, and its class indices (1, *patch); of overlapping ones 0 or 1, (classes, *patch)."""
+        """Cut a patch, and its class indices (1, *patch); of overlapping ones 0 or 1, (classes, *patch).
+
+        `UNKNOWN` is where nobody labelled.
+        """
         image, label = self.cache.open(case.key, "image"), self.cache.open(case.key, "label")
         points = self.cache.open(case.key, "points")[:]
-        start = draw_start(image.shape[1:], self.patch, points, self.config.foreground, rng)
+        known_places = self.cache.open(case.key, "known")[:] if self.material.partial else None
+        start = draw_start(image.shape[1:], self.patch, points, self.config.foreground, rng, known_places)
         pixels = cut_patch(image, start, self.patch, None)
         classes = cut_patch(label, start, self.patch, 0).astype(np.float32)
         return self.preprocessing.intensity.from_stored(pixels), classes
@@ -110,7 +116,7 @@ class Segmentation(Task):
         -------
         dict of str to float
             "dice", the mean over classes, and "dice_<name>", each over the cases where prediction or
-            reference has the class.
+            reference has the class. Voxels that nobody labelled count in neither.
         """
         scores: dict[int, list[float]] = {index: [] for index in range(1, len(self.labels))}
         for case in self.material.validation[: known(self.config.validation_cases)]:
@@ -118,8 +124,11 @@ class Segmentation(Task):
             image = torch.from_numpy(self.preprocessing.intensity.from_stored(stored)).to(device)
             truth = torch.from_numpy(self.cache.open(case.key, "label")[:]).to(device)
             found = window_scores(network, image, self.patch, precision, progress)
+            labelled = truth[0] != UNKNOWN if self.material.partial else None
             masks = zip(self._masks(found), self._masks(truth), strict=True)
             for values, (predicted, true) in zip(scores.values(), masks, strict=True):
+                if labelled is not None:
+                    predicted, true = predicted & labelled, true & labelled
                 total = int(predicted.sum() + true.sum())
                 if total:
                     values.append(2 * int((predicted & true).sum()) / total)
@@ -133,6 +142,33 @@ class Segmentation(Task):
             return (channel > 0 for channel in found)
         classes = found[0] if len(found) == 1 else found.argmax(dim=0)
         return (classes == index for index in range(1, len(self.labels)))
+
+
+class LossWhereKnown(nn.Module):
+    """A loss over the voxels that somebody labelled, as if there were no others.
+
+    Parameters
+    ----------
+    loss : Module
+        Takes scores (B, classes, *grid) and targets, and does not care how voxels are arranged.
+    """
+
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        self._loss = loss
+
+    def forward(self, scores: Tensor, targets: Tensor) -> Tensor:
+        """Loss of scores against targets that are `UNKNOWN` where they say nothing; 0 if they are nowhere."""
+        known_voxels = targets[:, 0] != UNKNOWN
+        scores, targets = (_voxels(tensor, known_voxels) for tensor in (scores, targets))
+        # An empty sum is 0 and has gradients, which several processes expect of each other.
+        loss: Tensor = self._loss(scores, targets) if scores.numel() else scores.sum()
+        return loss
+
+
+def _voxels(tensor: Tensor, where: Tensor) -> Tensor:
+    """Those voxels of (B, C, *grid) that are in (B, *grid), as one row (1, C, N)."""
+    return tensor.movedim(1, -1)[where].T[None]
 
 
 class BinaryDiceLoss(nn.Module):

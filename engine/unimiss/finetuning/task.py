@@ -35,11 +35,14 @@ class Material:
         In the cache.
     description : Description
         Of the model: its labels, its preprocessing from a stored case to the network's input.
+    partial : bool
+        Whether there are voxels that nobody labelled.
     """
 
     training: Sequence[PreparedCase]
     validation: Sequence[PreparedCase]
     description: Description
+    partial: bool = False
 
 
 class Task(ABC):

@@ -9,7 +9,7 @@ from itertools import chain
 from unimiss.data.cases import Case
 from unimiss.data.datasets.dataset import Dataset
 from unimiss.data.datasets.duplicates import duplicates
-from unimiss.data.datasets.labels import checked
+from unimiss.data.datasets.labels import IGNORED, checked
 from unimiss.data.datasets.looks import Look, look_at, read_contents
 from unimiss.data.datasets.problems import Acceptable, Problem, leave_out, refuse
 from unimiss.errors import InputError
@@ -95,6 +95,10 @@ def _labels(dataset: Dataset, looks: Sequence[Look]) -> Iterator[Problem]:
             names = ", ".join(dataset.labels.values())
             yield Problem("labels", f"{dataset.name} has no two classes to tell apart, only {names}")
         return
+    blank = {0}  # what labels nothing
+    for value, name in dataset.labels.items():
+        if name == IGNORED:
+            blank.update(dataset.values.get(value, (value,)))
     known = {0, *chain.from_iterable(dataset.values.get(value, (value,)) for value in dataset.labels)}
     for look in looks:
         if look.grid is None:
@@ -109,7 +113,7 @@ def _labels(dataset: Dataset, looks: Sequence[Look]) -> Iterator[Problem]:
             yield Problem(
                 "labels", f"{mask} holds the values {unknown[:5]}, which the data set does not name"
             )
-        elif look.values == {0}:
+        elif look.values <= blank:
             yield Problem(
                 "empty masks",
                 f"{mask} is empty: it labels no voxel; the setting accept=[empty masks] allows it",

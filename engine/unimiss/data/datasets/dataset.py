@@ -34,6 +34,8 @@ class Dataset:
     values : dict of int to tuple of int
         What makes each label in the mask files: their values or, where each class has a file or a channel of
         its own, the places of these, counted from 1. A label that is not named here is its own value.
+    unknown : tuple of int
+        What marks, as in `values`, voxels that nobody labelled: nothing is learned and nothing scored there.
     problems : tuple of Problem
         What reading found wrong; `check_dataset` adds what the files hold, and judges.
     """
@@ -45,4 +47,5 @@ class Dataset:
     overlapping: bool = False
     channels: tuple[str, ...] = ()
     values: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    unknown: tuple[int, ...] = ()
     problems: tuple[Problem, ...] = ()

@@ -12,7 +12,11 @@ from unimiss.errors import InputError
 
 HIGHEST = 65535
 BACKGROUND = "background"
+IGNORED = "ignore"
+"""nnU-Net's name for voxels that nobody labelled; no class."""
 _MOST_CLASSES = 255
+UNKNOWN = _MOST_CLASSES
+"""Stands for such voxels among the indices of classes, which end below it."""
 
 Values = dict[int, tuple[int, ...]]
 
@@ -108,11 +112,6 @@ def relabel(dataset: Dataset, labels: Mapping[str, str], ignore: Collection[str]
             f"{dataset.name} has no class {unknown[0]!r} that could be renamed or ignored; "
             f"its classes are {', '.join(known)}"
         )
-    if segments and "ignore" in known and not {"ignore"} & {*labels, *ignore}:
-        raise InputError(
-            f"{dataset.name} marks voxels that nobody labelled ('ignore'), which a training cannot leave "
-            "out; the setting ignore=[ignore] takes them for background"
-        )
     if not labels and not ignore:
         return _counted(dataset)
     names = {name: None if name in ignore else labels.get(name, name) for name in known}
@@ -121,6 +120,17 @@ def relabel(dataset: Dataset, labels: Mapping[str, str], ignore: Collection[str]
     if not any(names.values()):
         raise InputError(f"{dataset.name}: no class is left once {', '.join(sorted(ignore))} is ignored")
     return _counted(_segmented(dataset, names)) if segments else _classified(dataset, names)
+
+
+def set_apart(dataset: Dataset) -> Dataset:
+    """Take the name "ignore" out of the classes of masks: it marks voxels that nobody labelled."""
+    value = next((value for value, name in dataset.labels.items() if value and name == IGNORED), None)
+    if dataset.kind != "segmentation" or value is None:
+        return dataset
+    labels, values = dict(dataset.labels), dict(dataset.values)
+    del labels[value]
+    unknown = values.pop(value, (value,))
+    return _counted(replace(dataset, labels=labels, values=values, unknown=unknown))
 
 
 def _segmented(dataset: Dataset, names: Mapping[str, str | None]) -> Dataset:

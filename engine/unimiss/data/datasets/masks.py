@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from unimiss.data.cases import Case
 from unimiss.data.datasets.dataset import Dataset
-from unimiss.data.datasets.labels import HIGHEST
+from unimiss.data.datasets.labels import HIGHEST, UNKNOWN
 from unimiss.data.datasets.slices import is_stack, slice_pictures
 from unimiss.data.grids import mismatch
 from unimiss.errors import InputError
@@ -23,8 +23,9 @@ def read_mask(case: Case, dataset: Dataset) -> Image:
     Returns
     -------
     Image
-        Exclusive classes: label values out of `dataset.labels`, (1, *shape). Overlapping ones: 0 or 1, a
-        channel for each label but the background, in their order, uint8 (classes, *shape).
+        Exclusive classes: label values out of `dataset.labels`, (1, *shape), and the first of
+        `dataset.unknown` where nobody labelled. Overlapping ones: 0 or 1, a channel for each label but the
+        background, in their order, uint8 (classes, *shape), and `UNKNOWN` in all channels there.
 
     Raises
     ------
@@ -44,9 +45,12 @@ def read_mask(case: Case, dataset: Dataset) -> Image:
         for channel, value in zip(out, foreground, strict=True):
             channel[:] = _is_in(planes, dataset.values.get(value, (value,)))
     else:
-        out = np.zeros((1, *first.geometry.shape), np.uint8 if max(foreground) < 256 else np.uint16)
+        highest = max([*foreground, *dataset.unknown[:1]])
+        out = np.zeros((1, *first.geometry.shape), np.uint8 if highest < 256 else np.uint16)
         for value in foreground:
             out[0][np.isin(planes[0], dataset.values.get(value, (value,)))] = value
+    if dataset.unknown:
+        out[:, _is_in(planes, dataset.unknown)] = UNKNOWN if dataset.overlapping else dataset.unknown[0]
     return replace(first, array=out, labels=dataset.labels)
 
 

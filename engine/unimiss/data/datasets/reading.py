@@ -11,7 +11,7 @@ from unimiss.data.datasets.classes import read_classes
 from unimiss.data.datasets.dataset import Dataset
 from unimiss.data.datasets.described import FILE, read_described
 from unimiss.data.datasets.folders import read_folders
-from unimiss.data.datasets.labels import relabel
+from unimiss.data.datasets.labels import relabel, set_apart
 from unimiss.data.datasets.layout import visible
 from unimiss.data.datasets.problems import Acceptable, refuse
 from unimiss.data.datasets.stacks import read_stacks
@@ -95,7 +95,8 @@ def open_dataset(
     names : mapping of str to str
         Names of classes by those, or the values, in the files; those that are not there are passed over.
     labels, ignore : mapping of str to str, collection of str
-        Classes that are renamed or joined, and classes that are not learned; see `relabel`.
+        Classes that are renamed or joined, and classes that are not learned; see `relabel`. Voxels of masks
+        whose class is then called "ignore" are those that nobody labelled.
     accept : collection of str
         Faults that do not refuse the data set: "empty masks" (cases without a finding, which are kept),
         "duplicates" (of which the first is kept).
@@ -109,4 +110,4 @@ def open_dataset(
     """
     found = check_dataset(read_dataset(path), accept=accept, report=report, warn=warn)
     there = {old: new for old, new in names.items() if old in found.labels.values()}
-    return relabel(relabel(found, there, ()) if there else found, labels, ignore)
+    return set_apart(relabel(relabel(found, there, ()) if there else found, labels, ignore))
