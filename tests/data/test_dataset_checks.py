@@ -257,3 +257,38 @@ def test_voxels_that_nobody_labelled_are_not_taken_for_a_class(folder):
 def test_one_class_is_none_to_tell_apart(folder):
     rows = [f"images/{n}.nii.gz,normal" for n in range(4)]
     assert "no two classes" in refusal(table(folder, "image,label", *rows))
+
+
+def test_a_file_that_is_image_and_mask_of_one_case_is_refused(folder):
+    rows = [f"images/{n}.nii.gz,masks/{n}.nii.gz" for n in range(3)]
+    said = refusal(table(folder, "image,label", *rows, "masks/3.nii.gz,masks/3.nii.gz"))
+    assert "masks/3.nii.gz is named as the image and as the mask of one case" in said
+    assert "1 problem" in said
+
+
+def test_equal_modalities_of_a_case_are_refused_even_where_duplicates_are_accepted(folder):
+    (folder / "images" / "pet.nii.gz").write_bytes((folder / "images" / "0.nii.gz").read_bytes())
+    rows = ["images/0.nii.gz|images/pet.nii.gz,a", "images/1.nii.gz|images/2.nii.gz,b"]
+    said = refusal(table(folder, "image,label", *rows), accept=["duplicates"])
+    assert "pet.nii.gz is the same image as" in said
+    assert "each modality needs a file of its own" in said
+
+
+def test_channels_that_no_one_named_are_called_channels(folder):
+    planes = np.ones((3, *SHAPE), np.uint8)
+    for path in (folder / "masks").iterdir():
+        engine.write(engine.Image(planes, engine.Geometry.from_spacing(SHAPE)), path)
+    (folder / "masks" / "labels.json").write_text(json.dumps({"1": "heart", "2": "lungs"}))
+    assert "holds the channels [3], which the data set does not name" in refusal(folder)
+
+
+def test_a_class_is_not_renamed_and_ignored_at_once(folder):
+    with pytest.raises(InputError, match=r"'2' is in 'labels' and in 'ignore'.*called 'x', or not learned"):
+        opened(folder, {"2": "x"}, ["2"])
+
+
+def test_lines_without_a_patient_stop_nothing_and_are_warned_of(folder):
+    rows = [f"images/{n}.nii.gz,masks/{n}.nii.gz,{'p' * n}" for n in range(4)]
+    dataset, warnings = check(table(folder, "image,label,patient", *rows))
+    assert len(dataset.cases) == 4
+    assert ["names no patient" in line for line in warnings] == [True]

@@ -267,6 +267,168 @@ def test_channels_of_a_mask_are_classes_that_overlap(tmp_path):
     np.testing.assert_array_equal(read_mask(dataset.cases[0], dataset).array, planes)
 
 
+def problems(dataset, fault: str) -> str:
+    return " ".join(problem.text for problem in dataset.problems if problem.fault == fault)
+
+
+def test_a_file_that_is_missing_is_not_replaced_by_another_patients_of_the_same_name(tmp_path):
+    touch(tmp_path, *(f"p{n}/{name}.png" for n in range(3) for name in ("scan", "m")))
+    rows = [f"p{n}/scan.png,p{n}/m.png" for n in range(3)]
+    text(tmp_path, "t.csv", "image,label", *rows, "p9/scan.png,p9/m.png", "p2/scan.png,p8/m.png")
+    cases = read_dataset(tmp_path).cases
+    assert [case.image for case in cases[2:]] == [tmp_path / f"p{n}/scan.png" for n in (2, 9, 2)]
+    assert [case.masks[0] for case in cases[2:]] == [tmp_path / f"p{n}/m.png" for n in (2, 9, 8)]
+
+
+def test_a_list_from_another_place_finds_its_files_by_name_unless_the_folders_tell_the_patient(tmp_path):
+    touch(tmp_path, "here/p0/scan.png", "here/p1/scan.png", "here/deep/c7.png")
+    rows = ["old/p0/scan.png,a", "old/p1/scan.png,b", "old/c7.png,b", "old/q7/scan.png,a"]
+    found = read_dataset(text(tmp_path, "t.csv", "image,label", *rows)).cases
+    expected = ["here/p0/scan.png", "here/p1/scan.png", "here/deep/c7.png", "old/q7/scan.png"]
+    assert [case.image for case in found] == [tmp_path / name for name in expected]
+
+
+def test_paths_of_each_table_are_relative_to_its_own_folder(tmp_path):
+    for split, label in (("train", "a"), ("test", "b")):
+        touch(tmp_path, f"{split}/images/0.png")
+        text(tmp_path / split, f"{split}.csv", "image,label", f"images/0.png,{label}")
+    found = {case.image: (case.classes[0], case.split) for case in read_dataset(tmp_path).cases}
+    assert found == {
+        tmp_path / "train/images/0.png": ("a", "training"),
+        tmp_path / "test/images/0.png": ("b", "test"),
+    }
+
+
+def test_a_name_that_several_files_have_is_a_problem_that_names_them(tmp_path):
+    touch(tmp_path, "images/c0.png", "masks/c0.png", "images/c1.png")
+    dataset = read_dataset(text(tmp_path, "t.csv", "image,label", "c0.png,covid", "c1.png,normal"))
+    assert [case.name for case in dataset.cases] == ["c1"]
+    said = problems(dataset, "entries")
+    assert f"line 2: c0.png may be {tmp_path / 'images/c0.png'} or {tmp_path / 'masks/c0.png'};" in said
+
+
+@pytest.mark.parametrize("head", ["image,sex,covid,normal", "image,covid,Age,normal"])
+def test_columns_of_the_patients_sex_and_age_are_no_classes(tmp_path, head):
+    touch(tmp_path, "x0.png", "x1.png")
+    values = {"image": ("x0.png", "x1.png"), "covid": "01", "normal": "10", "sex": "11", "Age": "10"}
+    rows = [",".join(values[name][n] for name in head.split(",")) for n in range(2)]
+    dataset = read_dataset(text(tmp_path, "t.csv", head, *rows))
+    assert [case.classes for case in dataset.cases] == [("normal",), ("covid",)]
+
+
+def test_a_cell_that_is_neither_0_nor_1_is_named_and_its_class_stays(tmp_path):
+    touch(tmp_path, *(f"x{n}.png" for n in range(4)))
+    rows = ["x0.png,1,0,0", "x1.png,0,yes,0", "x2.png,0,1,0", "x3.png,0,1"]
+    dataset = read_dataset(text(tmp_path, "t.csv", "image,covid,normal,other", *rows))
+    assert [case.classes for case in dataset.cases] == [("covid",), ("normal",)]
+    said = problems(dataset, "entries")
+    assert "line 3: the column of a class holds 0 or 1, found 'yes' in normal" in said
+    assert "line 5: it has 3 cells, the header 4" in said
+
+
+def test_one_column_of_0_and_1_is_refused_with_what_to_do(tmp_path):
+    touch(tmp_path, "x0.png", "x1.png")
+    text(tmp_path, "t.csv", "image,covid", "x0.png,1", "x1.png,0")
+    for path in (tmp_path, tmp_path / "t.csv"):
+        with pytest.raises(InputError, match=r"one column of 0 and 1, covid.*call it label"):
+            read_dataset(path)
+
+
+@pytest.mark.parametrize("fold", ["²", "1.5", "-1"])
+def test_a_fold_that_is_no_number_is_a_problem_of_its_line(tmp_path, fold):
+    touch(tmp_path, "x0.png", "x1.png")
+    dataset = read_dataset(text(tmp_path, "t.csv", "image,label,fold", "x0.png,a,0", f"x1.png,²,{fold}"))
+    assert f"line 3: a fold is a number from 0, found {fold!r}" in problems(dataset, "entries")
+
+
+def test_classes_may_be_called_what_looks_like_a_number(tmp_path):
+    touch(tmp_path, "x0.png", "x1.png")
+    dataset = read_dataset(text(tmp_path, "t.csv", "image,label", "x0.png,²", "x1.png,10"))
+    assert set(dataset.labels.values()) == {"10", "²"}
+
+
+def test_lines_without_a_patient_among_others_with_one_are_warned_of(tmp_path):
+    touch(tmp_path, "x0.png", "x1.png", "x2.png")
+    rows = ["x0.png,a,p0", "x1.png,b,", "x2.png,b,"]
+    said = problems(read_dataset(text(tmp_path, "t.csv", "image,label,patient", *rows)), "patients")
+    assert "line 3 names no patient" in said
+    assert "the 2 such lines of 3" in said
+    lines = [row.rpartition(",")[0] for row in rows]
+    assert not read_dataset(text(tmp_path, "t.csv", "image,label", *lines)).problems
+
+
+def test_a_label_in_a_list_may_have_spaces(tmp_path):
+    touch(tmp_path, "my a.png", "b.png")
+    text(tmp_path, "list.txt", "my a.png class 1", "b.png class 2")
+    dataset = read_dataset(tmp_path)
+    assert {case.image.name: case.classes for case in dataset.cases} == {
+        "my a.png": ("class 1",),
+        "b.png": ("class 2",),
+    }
+
+
+def test_classes_beside_folders_of_splits_are_the_training(tmp_path):
+    touch(tmp_path, "covid/a.png", "normal/b.png", "test/covid/c.png", "test/normal/d.png", "notes/x.txt")
+    found = {case.name: (case.classes[0], case.split) for case in read_dataset(tmp_path).cases}
+    assert found == {
+        "a": ("covid", "training"),
+        "b": ("normal", "training"),
+        "c": ("covid", "test"),
+        "d": ("normal", "test"),
+    }
+
+
+def test_images_beside_folders_of_training_and_test_are_a_problem(tmp_path):
+    touch(tmp_path, "train/covid/a.png", "train/normal/b.png", "test/normal/d.png", "covid/c.png")
+    dataset = read_dataset(tmp_path)
+    assert len(dataset.cases) == 3
+    assert f"{tmp_path / 'covid'} holds images beside the folders of splits" in problems(dataset, "entries")
+
+
+def test_loose_files_in_a_folder_of_a_split_are_named_and_the_classes_read(tmp_path):
+    touch(tmp_path, "covid/a.png", "normal/b.png", "test/c.png")
+    dataset = read_dataset(tmp_path)
+    assert [case.split for case in dataset.cases] == ["training", "training"]
+    assert "test has no folders of classes" in problems(dataset, "unlabelled")
+
+
+def test_classes_may_be_called_after_a_test(tmp_path):
+    touch(tmp_path, "test positive/a.png", "test negative/b.png")
+    dataset = read_dataset(tmp_path)
+    assert list(dataset.labels.values()) == ["test negative", "test positive"]
+    assert {case.split for case in dataset.cases} == {None}
+
+
+def test_splits_with_more_than_that_in_their_names_are_not_taken_for_classes(tmp_path):
+    touch(tmp_path / "a", "X_Train/nv/a.png", "X_Train/mel/b.png", "X_Test/nv/c.png")
+    assert "the classes X_Test and X_Train have names of splits" in problems(
+        read_dataset(tmp_path / "a"), "entries"
+    )
+    touch(tmp_path / "b", "Training_Set/nv/a.png", "Training_Set/mel/b.png", "Test_Set/nv/c.png")
+    splits = [case.split for case in read_dataset(tmp_path / "b").cases]
+    assert splits == ["test", "training", "training"]
+
+
+def test_a_byte_order_mark_of_a_description_is_passed_over(tmp_path):
+    touch(tmp_path, "imagesTr/a_0000.png", "labelsTr/a.png")
+    file = describe(tmp_path, labels=LABELS) / "dataset.json"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert len(read_dataset(tmp_path).cases) == 1
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ({"labels": LABELS, "file_ending": ".nii"}, r"'file_ending' is '\.nii'.*they have \.nii\.gz"),
+        ({"labels": {"bg": 1, "a": 0}}, "background of masks is 0, found 'bg' for 1 and 'a' for 0"),
+    ],
+)
+def test_a_description_that_contradicts_the_files_or_itself_is_refused(tmp_path, entries, said):
+    touch(tmp_path, "imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz")
+    with pytest.raises(InputError, match=said):
+        read_dataset(describe(tmp_path, **entries))
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [

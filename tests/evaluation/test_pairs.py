@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from unimiss.evaluation.pairs import match
+from unimiss.evaluation.pairs import match, pair_masks
 
 
 def kinds(predictions: list[str], references: list[str]) -> list[tuple[str, str]]:
@@ -52,3 +54,25 @@ def test_what_has_no_partner_is_named_by_its_file_alone() -> None:
 def test_a_path_as_deep_as_a_hostile_table_can_make_it_is_no_trouble() -> None:
     deep = "a/" * 5000
     assert match([f"x/{deep}1", f"y/{deep}1"], [f"y/{deep}1", f"x/{deep}1"]).pairs == [(1, 0), (0, 1)]
+
+
+def test_masks_called_like_nnunets_images_pair_with_references_without_the_number(tmp_path: Path) -> None:
+    for name in ("out/p0_0000.nii.gz", "out/p1_0000.nii.gz", "labelsTr/p0.nii.gz", "labelsTr/p1.nii.gz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    pairs, problems = pair_masks(tmp_path / "out", tmp_path / "labelsTr")
+    names = [(pair.prediction.path.name, pair.reference.path.name) for pair in pairs]
+    assert names == [(f"p{n}_0000.nii.gz", f"p{n}.nii.gz") for n in range(2)]
+    assert problems == []
+
+
+def test_an_exact_name_comes_before_one_without_the_number() -> None:
+    found = match(["a_0000.nii", "a.nii", "b.nii"], ["a.nii", "x/b_0000.nii", "a_0000.nii"])
+    assert (found.pairs, found.problems) == ([(1, 0), (2, 1), (0, 2)], [])
+    assert match(["a_0000.nii", "a.nii"], ["a.nii"]).pairs == [(1, 0)]
+    assert kinds(["a_0000.nii", "a.nii"], ["a.nii"]) == [("unreferenced", "a_0000.nii")]
+
+
+def test_two_that_are_one_name_without_the_number_are_not_guessed() -> None:
+    assert match(["a_0000.nii", "a_0000.png"], ["a.nii"]).pairs == []
+    assert kinds(["a_0000.nii", "a_0000.png"], ["a.nii"]) == [("unusable", "a.nii")]

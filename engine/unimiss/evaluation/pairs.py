@@ -13,7 +13,11 @@ from unimiss.evaluation.problems import Kind, Problem
 from unimiss.evaluation.tables import SEPARATOR, file_name, images_folder, read_references, trail
 from unimiss.io import is_dicom, suffix_of
 
-_Trails = tuple[list[tuple[str, ...]], list[tuple[str, ...]]]
+_FIRST_CHANNEL = "_0000"
+"""Ends the name of nnU-Net's first, mostly only, image of a case; the case's mask goes without."""
+
+_Trail = tuple[str, ...]
+_Trails = tuple[list[_Trail], list[_Trail]]
 _Group = tuple[Sequence[int], Sequence[int]]
 
 
@@ -38,6 +42,9 @@ class Matches:
 def match(predictions: Sequence[str], references: Sequence[str]) -> Matches:
     """Pair files by name, whatever their suffixes; where names repeat, by as many folders as tell them apart.
 
+    What has no partner of its name is paired without nnU-Net's ``_0000`` (``a_0000`` is an image, ``a`` its
+    mask), unless its own side has that name too.
+
     Parameters
     ----------
     predictions, references : sequence of str
@@ -49,7 +56,8 @@ def match(predictions: Sequence[str], references: Sequence[str]) -> Matches:
         Pairs of (prediction, reference). Several of one name that nothing tells apart are left out.
     """
     found = Matches()
-    trails = [trail(name) for name in predictions], [trail(name) for name in references]
+    written = [trail(name) for name in predictions], [trail(name) for name in references]
+    trails = _bare(*written), _bare(*written[::-1])
     everything = range(len(predictions)), range(len(references))
     groups = deque((group, 1) for group in _split(everything, trails, 0))
     while groups:
@@ -69,6 +77,16 @@ def match(predictions: Sequence[str], references: Sequence[str]) -> Matches:
             groups.extend((smaller, depth + 1) for smaller in _split((ours, theirs), trails, depth))
     found.pairs.sort(key=lambda pair: pair[1])
     return found
+
+
+def _bare(trails: Sequence[_Trail], others: Sequence[_Trail]) -> list[_Trail]:
+    """Take the number of the first channel off names that have a partner only without it."""
+    own, wanted = {name for name, *_ in trails}, {name for name, *_ in others}
+    return [
+        (bare, *folders) if name not in wanted and bare in wanted - own else (name, *folders)
+        for name, *folders in trails
+        for bare in (name.removesuffix(_FIRST_CHANNEL),)
+    ]
 
 
 def _split(group: _Group, trails: _Trails, depth: int) -> Iterable[_Group]:
@@ -191,4 +209,4 @@ class _Images:
     def of(self, mask: Path) -> Path | None:
         """Image of a mask: nnU-Net calls the first modality ``name_0000``."""
         name = trail(mask)[0]
-        return self._found.get(name) or self._found.get(f"{name}_0000")
+        return self._found.get(name) or self._found.get(name + _FIRST_CHANNEL)

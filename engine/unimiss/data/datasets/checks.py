@@ -67,6 +67,7 @@ def inspect_dataset(
     problems = [
         *dataset.problems,
         *chain.from_iterable(look.problems for look in looks),
+        *_own_masks(dataset.cases),
         *_dimensions(dataset, looks),
         *_labels(dataset, looks),
         *duplicates(sound),
@@ -110,14 +111,21 @@ def _labels(dataset: Dataset, looks: Sequence[Look]) -> Iterator[Problem]:
             continue
         unknown = sorted(look.values - known)
         if unknown:
+            what = "values" if look.channels == 1 else "channels"
             yield Problem(
-                "labels", f"{mask} holds the values {unknown[:5]}, which the data set does not name"
+                "labels", f"{mask} holds the {what} {unknown[:5]}, which the data set does not name"
             )
         elif look.values <= blank:
             yield Problem(
                 "empty masks",
                 f"{mask} is empty: it labels no voxel; the setting accept=[empty masks] allows it",
             )
+
+
+def _own_masks(cases: Sequence[Case]) -> Iterator[Problem]:
+    for case in cases:
+        for path in sorted(set(case.images) & set(case.masks)):
+            yield Problem("entries", f"{path} is named as the image and as the mask of one case")
 
 
 def _dimensions(dataset: Dataset, looks: Sequence[Look]) -> Iterator[Problem]:

@@ -50,7 +50,7 @@ def read_described(file: Path) -> Dataset:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(value, dict):
@@ -117,7 +117,14 @@ def _matched(folder: Path, ending: str, channels: tuple[str, ...]) -> tuple[list
     images, labels = first_of(folder, IMAGE_FOLDERS), first_of(folder, MASK_FOLDERS)
     if images is None or labels is None:
         raise InputError(f"{folder / FILE} lists no cases, and there are no imagesTr and labelsTr beside it")
-    files = [path for path in find_images([images]) if path.name.endswith(ending)]
+    inside = find_images([images])
+    files = [path for path in inside if path.name.endswith(ending)]
+    if not files:
+        suffixes = ", ".join(sorted({suffix_of(path) or "no suffix" for path in inside}))
+        raise InputError(
+            f"{folder / FILE}: 'file_ending' is {ending!r}, and no image in {images} ends so: "
+            f"they have {suffixes}"
+        )
     cases, problems = [], []
     for by_channel, found in pairs(files, images, [masks_by_name(labels)]):
         first = by_channel[min(by_channel)]

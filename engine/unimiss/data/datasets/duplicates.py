@@ -19,7 +19,8 @@ def duplicates(cases: Sequence[Case]) -> Iterator[Problem]:
     """Find images whose content is that of an earlier one; compressed files are compared uncompressed.
 
     An image that only repeats another of the same patient, with the same label, does no harm, for both are on
-    one side of every split; it is "repeated". A picture that was saved again, in another format or with
+    one side of every split; it is "repeated". Modalities of one case that are the same are an error in its
+    entry. A picture that was saved again, in another format or with
     another compression, is not found.
     """
     alike: dict[object, list[tuple[Path, Case]]] = {}
@@ -35,7 +36,10 @@ def duplicates(cases: Sequence[Case]) -> Iterator[Problem]:
                 continue
             other, owner = first[content]
             text = f"{path} is listed twice" if path == other else f"{path} is the same image as {other}"
-            if owner != case and owner.patient == case.patient and _label(owner) == _label(case):
+            if owner == case:
+                again = f"{text}, of the same case; each modality needs a file of its own"
+                yield Problem("entries", again)
+            elif owner.patient == case.patient and _label(owner) == _label(case):
                 yield Problem("repeated", f"left out: {text}, of the same patient", case)
             else:
                 yield Problem("duplicates", f"{text}; the setting accept=[duplicates] keeps the first", case)

@@ -62,7 +62,7 @@ def _labels(file: Path) -> dict[int, str]:
     if not file.is_file():
         return {}
     try:
-        return parse_labels(json.loads(file.read_text(encoding="utf-8")), file)[0]
+        return parse_labels(json.loads(file.read_text(encoding="utf-8-sig")), file)[0]
     except ValueError as error:
         raise InputError(f"{file} is not valid JSON: {error}") from error
 

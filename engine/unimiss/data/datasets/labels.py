@@ -12,6 +12,7 @@ from unimiss.errors import InputError
 
 HIGHEST = 65535
 BACKGROUND = "background"
+_BACKGROUNDS = (BACKGROUND, "bg")
 IGNORED = "ignore"
 """nnU-Net's name for voxels that nobody labelled; no class."""
 _MOST_CLASSES = 255
@@ -31,6 +32,12 @@ def checked(labels: Mapping[int, str], source: object) -> dict[int, str]:
     names = [name for value, name in labels.items() if value]
     if len(set(names)) < len(names):
         raise InputError(f"{source}: two label values have one name; 'labels' of the settings joins classes")
+    swapped = [value for value, name in labels.items() if value and name.lower() in _BACKGROUNDS]
+    if swapped and 0 in labels:
+        raise InputError(
+            f"{source}: the background of masks is 0, found {labels[swapped[0]]!r} for {swapped[0]} "
+            f"and {labels[0]!r} for 0; change the values, in the masks too"
+        )
     return dict(sorted({0: BACKGROUND, **labels}.items()))
 
 
@@ -102,7 +109,7 @@ def relabel(dataset: Dataset, labels: Mapping[str, str], ignore: Collection[str]
     Raises
     ------
     InputError
-        A name is no class of the data set, or no class is left.
+        A name is no class of the data set, or is renamed and ignored, or no class is left.
     """
     segments = dataset.kind == "segmentation"
     known = [name for value, name in dataset.labels.items() if value or not segments]
@@ -111,6 +118,12 @@ def relabel(dataset: Dataset, labels: Mapping[str, str], ignore: Collection[str]
         raise InputError(
             f"{dataset.name} has no class {unknown[0]!r} that could be renamed or ignored; "
             f"its classes are {', '.join(known)}"
+        )
+    both = [name for name in labels if name in ignore]
+    if both:
+        raise InputError(
+            f"{both[0]!r} is in 'labels' and in 'ignore': a class is either called "
+            f"{labels[both[0]]!r}, or not learned"
         )
     if not labels and not ignore:
         return _counted(dataset)
@@ -169,7 +182,7 @@ def _classified(dataset: Dataset, names: Mapping[str, str | None]) -> Dataset:
 def class_labels(names: Collection[str], *, sort: bool = True) -> dict[int, str]:
     """Give classes numbers from 0, sorted by number or by name."""
     ordered = (
-        sorted(names, key=lambda n: (not n.isdigit(), int(n) if n.isdigit() else 0, n)) if sort else names
+        sorted(names, key=lambda n: (not n.isdecimal(), int(n) if n.isdecimal() else 0, n)) if sort else names
     )
     return dict(enumerate(ordered))
 

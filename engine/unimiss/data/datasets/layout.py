@@ -9,10 +9,12 @@ from pathlib import Path
 
 from unimiss.data.cases import Case, Split, stem
 from unimiss.data.datasets.dataset import Dataset, Kind
+from unimiss.data.datasets.finder import Finder
 from unimiss.data.datasets.labels import class_labels, used_classes
 from unimiss.data.datasets.problems import Problem
 from unimiss.io import suffix_of
 
+_SETS = {"set", "sets", "data", "split"}  # words that say nothing more of a split
 _SPLITS: dict[str, Split] = {
     **dict.fromkeys(("train", "training", "tr"), "training"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
@@ -22,44 +24,21 @@ _SPLITS: dict[str, Split] = {
 
 def split_of(text: str) -> Split | None:
     """Which split a name speaks of (``train.txt``, ``ISIC2018_Task3_Test_Input``), if any."""
-    words = re.split(r"[^a-z]+", text.lower())
-    return next((_SPLITS[word] for word in words if word in _SPLITS), None)
+    return next((_SPLITS[word] for word in _words(text) if word in _SPLITS), None)
+
+
+def is_split(text: str) -> bool:
+    """Whether a name is that of a split and of nothing else: ``Test``, ``val_set``, not ``test positive``."""
+    return split_of(text) is not None and set(_words(text)) <= {*_SPLITS, *_SETS}
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in re.split(r"[\W\d_]+", text.lower()) if word]
 
 
 def visible(folder: Path) -> list[Path]:
     """Files and folders in a folder, sorted, without hidden ones."""
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-
-
-class Finder:
-    """Files that a table or a list names: by their path, or by their name anywhere below a folder.
-
-    Parameters
-    ----------
-    folder : Path
-        Of the table.
-    root : Path
-        Folder of the data set.
-    """
-
-    def __init__(self, folder: Path, root: Path) -> None:
-        self._folder, self._root = folder, root
-        self._by_name: dict[str, Path] | None = None
-
-    def find(self, text: str) -> Path:
-        """Path of a file; where there is none of that name, the path where it should be."""
-        path = self._folder / text
-        if path.exists():
-            return path
-        if self._by_name is None:
-            files = [(file, suffix_of(file)) for file in sorted(self._root.rglob("*"), reverse=True)]
-            self._by_name = {
-                key: file
-                for file, suffix in files
-                if suffix
-                for key in (file.name.removesuffix(file.name[-len(suffix) :]), file.name)
-            }
-        return self._by_name.get(Path(text).name, path)
 
 
 @dataclass(frozen=True)
@@ -74,16 +53,22 @@ class Row:
         Path of a mask or name of a class, or several joined by ``|``.
     patient, split, fold : str
         As they are written; a file's name may say the split of all its rows.
+    folder : Path
+        What paths are relative to.
     place : str
         File and line.
+    wrong : str
+        Why it cannot be understood.
     """
 
     images: str
     label: str
+    folder: Path
     place: str
     patient: str = ""
     split: str = ""
     fold: str = ""
+    wrong: str = ""
 
 
 def parts_of(text: str) -> list[str]:
@@ -91,19 +76,32 @@ def parts_of(text: str) -> list[str]:
     return [part.strip() for part in text.split("|") if part.strip()]
 
 
-def dataset_of_rows(name: str, rows: Sequence[Row], finder: Finder) -> Dataset:
-    """Turn the rows of tables and lists into cases; rows that make none are problems of the data set."""
+def dataset_of_rows(name: str, rows: Sequence[Row], root: Path) -> Dataset:
+    """Turn the rows of tables and lists into cases; rows that make none are problems of the data set.
+
+    Their files are looked for in `root`, see `Finder`.
+    """
     labels = [parts_of(row.label) for row in rows]
     is_masks = any(bool(suffix_of(part)) for parts in labels for part in parts)
     several = not is_masks and any(len(parts) > 1 for parts in labels)
-    cases, problems = [], []
-    for row, parts in zip(rows, labels, strict=True):
+    masks_of = [parts if is_masks else [] for parts in labels]
+    named = [[*parts_of(row.images), *masks] for row, masks in zip(rows, masks_of, strict=True)]
+    finder = Finder(
+        root, ((row.folder, text) for row, texts in zip(rows, named, strict=True) for text in texts)
+    )
+    cases, problems = [], _strangers(rows)
+    for row, parts, texts in zip(rows, labels, named, strict=True):
         wrong = _wrong(row, parts, is_masks=is_masks, several=several)
         if wrong is not None:
             problems.append(wrong)
             continue
-        images = tuple(finder.find(part) for part in parts_of(row.images))
-        masks = tuple(finder.find(part) for part in parts) if is_masks else ()
+        found = {text: finder.find(row.folder, text) for text in texts}
+        doubts = [_doubt(row, text, files) for text, files in found.items() if len(files) > 1]
+        if doubts:
+            problems += doubts
+            continue
+        images = tuple(found[part][0] for part in parts_of(row.images))
+        masks = tuple(found[part][0] for part in parts) if is_masks else ()
         classes = () if is_masks else tuple(dict.fromkeys(parts))
         fold = int(row.fold) if row.fold else None
         cases.append(Case(images, masks, classes, row.patient, split_of(row.split), fold))
@@ -113,10 +111,31 @@ def dataset_of_rows(name: str, rows: Sequence[Row], finder: Finder) -> Dataset:
     return classified(name, cases, problems, overlapping=several)
 
 
+def _strangers(rows: Sequence[Row]) -> list[Problem]:
+    """Say where patients are named, but not all: one without a name may be another's."""
+    without = [row for row in rows if not row.patient]
+    if not without or len(without) == len(rows):
+        return []
+    text = (
+        f"{without[0].place} names no patient, where others do; the {len(without)} such lines of {len(rows)} "
+        "are told apart by the names of their files, and may be in two splits with a patient who is named"
+    )
+    return [Problem("patients", text)]
+
+
+def _doubt(row: Row, text: str, files: Sequence[Path]) -> Problem:
+    more = f", or {len(files) - 2} more" if len(files) > 2 else ""
+    return Problem(
+        "entries", f"{row.place}: {text} may be {files[0]} or {files[1]}{more}; write it with its folders"
+    )
+
+
 def _wrong(row: Row, parts: list[str], *, is_masks: bool, several: bool) -> Problem | None:
+    if row.wrong:
+        return Problem("entries", f"{row.place}: {row.wrong}")
     if not row.images:
         return Problem("entries", f"{row.place} names no image")
-    if row.fold and not row.fold.isdigit():
+    if row.fold and not row.fold.isdecimal():  # "²" is a digit, and no number
         return Problem("entries", f"{row.place}: a fold is a number from 0, found {row.fold!r}")
     if row.split and split_of(row.split) is None:
         text = f"{row.place}: a split is training, validation or test, found {row.split!r}"

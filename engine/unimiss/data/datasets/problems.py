@@ -18,6 +18,7 @@ Fault = Literal[
     "damaged",
     "unlabelled",
     "repeated",
+    "patients",
     "entries",
     "dimensions",
     "geometry",
@@ -25,7 +26,7 @@ Fault = Literal[
     "splits",
     Acceptable,
 ]
-_LEFT_OUT: frozenset[Fault] = frozenset({"missing", "damaged", "unlabelled", "repeated"})
+_LEFT_OUT: frozenset[Fault] = frozenset({"missing", "damaged", "unlabelled", "repeated", "patients"})
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def refuse(name: object, problems: Sequence[Problem], accept: Collection[Accepta
     """Refuse a data set with a list of everything that is wrong with it.
 
     Cases that are missing, damaged, without a label or repeated are no reason, for one bad case never stops
-    the others; nor are faults in `accept`.
+    the others; nor are lines that name no patient, nor faults in `accept`.
 
     Raises
     ------

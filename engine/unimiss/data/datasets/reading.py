@@ -15,7 +15,7 @@ from unimiss.data.datasets.labels import relabel, set_apart
 from unimiss.data.datasets.layout import visible
 from unimiss.data.datasets.problems import Acceptable, refuse
 from unimiss.data.datasets.stacks import read_stacks
-from unimiss.data.datasets.tables import LISTS, TABLES, read_table, read_tables
+from unimiss.data.datasets.tables import LISTS, TABLES, read_table, read_tables, why_no_table
 from unimiss.errors import InputError
 
 _KNOWN = (
@@ -73,7 +73,8 @@ def _in_folder(folder: Path) -> Dataset:
     inside = visible(folder)
     if len(inside) == 1 and inside[0].is_dir():  # archives are often unpacked into a folder of their name
         return _in_folder(inside[0])
-    raise InputError(f"{folder} is no data set that is known here: it needs {_KNOWN}")
+    why = why_no_table(folder)
+    raise InputError(f"{folder} is no data set that is known here: it needs {_KNOWN}{why and '; ' + why}")
 
 
 def open_dataset(

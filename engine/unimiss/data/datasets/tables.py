@@ -10,7 +10,7 @@ from pathlib import Path
 
 from unimiss.data.cases import Split
 from unimiss.data.datasets.dataset import Dataset
-from unimiss.data.datasets.layout import Finder, Row, dataset_of_rows, split_of, visible
+from unimiss.data.datasets.layout import Row, dataset_of_rows, split_of, visible
 from unimiss.errors import InputError
 from unimiss.io import suffix_of
 
@@ -24,6 +24,10 @@ _NAMES = {  # of a column -> other names of it, among them those of NIH ChestX-r
     "fold": ("fold",),
 }
 _INDICATORS = {"", "0", "1", "0.0", "1.0"}
+_NO_CLASSES = {  # what columns of 0 and 1 may say of an image, and is not what one sees in it
+    *("", "sex", "gender", "male", "female", "age", "race", "ethnicity", "height", "weight", "bmi", "smoker"),
+    *("site", "center", "centre", "hospital", "scanner", "view", "score_weight", "validation_weight"),
+}
 
 
 def read_tables(folder: Path) -> Dataset | None:
@@ -74,9 +78,7 @@ def read_table(files: Sequence[Path], root: Path, patients: Mapping[str, str] | 
     if patients:
         rows = [replace(row, patient=row.patient or patients.get(_name(row.images), "")) for row in rows]
     name = root.resolve().name if root.is_dir() else root.stem
-    return dataset_of_rows(
-        name, rows, Finder(files[0].resolve().parent, root if root.is_dir() else root.parent)
-    )
+    return dataset_of_rows(name, rows, root if root.is_dir() else root.parent)
 
 
 def _lines(file: Path) -> list[str]:
@@ -91,6 +93,17 @@ def _is_table(file: Path) -> bool:
         return _Table(file).is_complete
     except InputError:
         return False
+
+
+def why_no_table(folder: Path) -> str:
+    """Say what the first table in a folder lacks, where it is none of labelled images."""
+    for file in visible(folder):
+        if file.suffix.lower() in TABLES and file.is_file():
+            try:
+                _tabled(file, None)
+            except InputError as error:
+                return str(error)
+    return ""
 
 
 def _is_list(file: Path) -> bool:
@@ -148,18 +161,37 @@ class _Table:
         return "image" in self.columns and ("label" in self.columns or len(self.classes) > 1)
 
     def _indicators(self) -> dict[str, int]:
-        places = set(range(len(self.header))) - set(self.columns.values())
-        if any(len(row) != len(self.header) for row in self.rows.values()):
-            return {}
-        return {
-            self.header[place]: place
-            for place in sorted(places)
-            if all(row[place].strip() in _INDICATORS for row in self.rows.values())
-        }
+        """Columns that hold 0 or 1 in most of their cells; `classes_of` refuses the others."""
+        places = [
+            (name, place)
+            for place, name in enumerate(self.header)
+            if place not in self.columns.values() and name.lower() not in _NO_CLASSES
+        ]
+        return {name: place for name, place in places if self._is_indicator(place)}
+
+    def _is_indicator(self, place: int) -> bool:
+        cells = [row[place].strip() for row in self.rows.values() if len(row) > place]
+        filled = [cell for cell in cells if cell]
+        return 2 * sum(cell in _INDICATORS for cell in filled) > len(filled)
+
+    def classes_of(self, cells: Sequence[str]) -> tuple[str, str]:
+        """Return the classes of a row whose columns hold 1, and what is wrong with it."""
+        if len(cells) != len(self.header):
+            return "", f"it has {len(cells)} cells, the header {len(self.header)}"
+        texts = {name: cells[place].strip() for name, place in self.classes.items()}
+        wrong = next((name for name, text in texts.items() if text not in _INDICATORS), None)
+        if wrong is not None:
+            return "", f"the column of a class holds 0 or 1, found {texts[wrong]!r} in {wrong}"
+        return "|".join(name for name, text in texts.items() if float(text or 0)), ""
 
 
 def _tabled(file: Path, split: Split | None) -> list[Row]:
     table = _Table(file)
+    if "image" in table.columns and len(table.classes) == 1:
+        raise InputError(
+            f"{file} has one column of 0 and 1, {next(iter(table.classes))}, and no class to tell it from; "
+            "call it label, for then 0 and 1 are two classes"
+        )
     if not table.is_complete:
         raise InputError(
             f"{file} needs a header with the columns image and label (or one of 0 and 1 for each class), "
@@ -168,18 +200,17 @@ def _tabled(file: Path, split: Split | None) -> list[Row]:
     rows = []
     for number, cells in table.rows.items():
         texts = {name: cells[place].strip() for name, place in table.columns.items() if place < len(cells)}
-        if table.classes:
-            texts["label"] = "|".join(
-                name for name, place in table.classes.items() if float(cells[place] or 0)
-            )
+        label, wrong = table.classes_of(cells) if table.classes else (texts.get("label", ""), "")
         rows.append(
             Row(
                 texts.get("image", ""),
-                texts.get("label", ""),
+                label,
+                file.resolve().parent,
                 f"{file}, line {number}",
                 texts.get("patient", ""),
                 texts.get("split", "") or split or "",
                 texts.get("fold", ""),
+                wrong,
             )
         )
     return rows
@@ -190,11 +221,15 @@ def _listed(file: Path, split: Split | None) -> list[Row]:
     for number, line in enumerate(_lines(file), start=1):
         if line.strip() and not line.startswith("#"):
             path, label = _cut(line)
-            rows.append(Row(path, label, f"{file}, line {number}", split=split or ""))
+            place = f"{file}, line {number}"
+            rows.append(Row(path, label, file.resolve().parent, place, split=split or ""))
     return rows
 
 
 def _cut(line: str) -> tuple[str, str]:
-    """Path and label of a line: apart by a tab, else by the last space."""
-    path, _, label = line.strip().partition("\t") if "\t" in line else line.strip().rpartition(" ")
-    return (path.strip(), label.strip()) if path else (label.strip(), "")
+    """Path and label of a line: apart by a tab, else by the space after an image suffix, else by the last."""
+    line = line.strip()
+    spaces = [place for place, letter in enumerate(line) if letter == " "]
+    after = (place for place in spaces if suffix_of(line[:place]))
+    cut = line.find("\t") if "\t" in line else next(after, spaces[-1] if spaces else len(line))
+    return line[:cut].strip(), line[cut:].strip()
