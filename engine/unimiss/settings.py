@@ -83,7 +83,8 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
 def _problem(problems: list[Any], values: dict[str, Any]) -> str:
     """Say what is wrong with one setting.
 
-    A union reports each of its members: the one that was meant got furthest into the value, and lacks nothing.
+    A union reports each of its members: the one that was meant got furthest into the value, lacking
+    nothing.
     """
     meant = [p for p in problems if p["loc"][-1:] != ("literal['auto']",)] or problems
     meant = [p for p in meant if p["type"] != "missing"] or meant

@@ -43,7 +43,7 @@ def test_folds_of_the_data_set_are_kept():
     splits = split(cases(6, fold=lambda n: n % 3), config(fold=2, folds=3))
     assert names(splits, "validation") == {"2", "5"}
     assert names(split(cases(6, fold=lambda n: 7 * (n % 3)), config(fold=14)), "validation") == {"2", "5"}
-    with pytest.raises(InputError, match="fold 4 does not exist: .* the folds 1, 2, 3"):
+    with pytest.raises(InputError, match=r"fold 4 does not exist: .* the folds 1, 2, 3"):
         split(cases(6, fold=lambda n: n % 3 + 1), config(fold=4))
     many = split(cases(25, fold=lambda n: n % 5), config())
     assert not many["test"]

@@ -174,7 +174,7 @@ class FinetuneConfig(TrainingSettings):
         if self.patience is not None and self.patience >= self.validations:
             raise ValueError(
                 f"patience = {self.patience} is never at an end with validations = {self.validations}; "
-                "take a smaller one, or more validations"
+                "take a smaller one, none (null), or more validations"
             )
         return self
 

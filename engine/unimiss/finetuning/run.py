@@ -148,6 +148,7 @@ def _finetune(
         step=0,
         provenance={"versions": versions(), "seed": config.seed, "dataset": dataset.name},
     )
+    learning = task(config, Material(training, validation, description, bool(dataset.unknown)), cache)
     torch.manual_seed(config.seed)
     network = make(description) if make else description.make_network(config.drop_path)
     transferred = None if source is None else transfer(network, source.network())
@@ -158,8 +159,7 @@ def _finetune(
     else:
         _tell_changed(prepared, writer)
     writer.save_config(config.model_dump(mode="json"))  # last: a folder with it can be resumed
-    material = Material(training, validation, description, partial=bool(dataset.unknown))
-    return train(Finetuning(config, network, task(config, material, cache), fabric), writer)
+    return train(Finetuning(config, network, learning, fabric), writer)
 
 
 def _rereads_coarsest(config: FinetuneConfig, writer: RunWriter) -> bool:
