@@ -19,7 +19,7 @@ T = TypeVar("T")
 class Settings(BaseModel):
     """Base of all configurations; unknown names are refused."""
 
-    model_config = ConfigDict(extra="forbid", validate_default=True)
+    model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
 
     @classmethod
     def build(cls, values: dict[str, Any], source: str = "the settings") -> Self:
@@ -33,9 +33,11 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            # A union reports each of its members; the last complaint per setting is the specific one.
-            problems = {str(p["loc"][0] if p["loc"] else ""): _problem(p) for p in error.errors()}
-            raise InputError(f"{source} cannot be used: {'; '.join(problems.values())}") from error
+            by_setting: dict[str, list[Any]] = {}
+            for problem in error.errors():
+                by_setting.setdefault(str((*problem["loc"], "")[0]), []).append(problem)
+            told = "; ".join(_problem(problems, values) for problems in by_setting.values())
+            raise InputError(f"{source} cannot be used: {told}") from error
 
 
 def known(value: T | Auto) -> T:
@@ -78,10 +80,33 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
     return values
 
 
-def _problem(problem: Any) -> str:
-    name = str(problem["loc"][0]) if problem["loc"] else ""
+def _problem(problems: list[Any], values: dict[str, Any]) -> str:
+    """Say what is wrong with one setting.
+
+    A union reports each of its members: the one that was meant got furthest into the value, lacking
+    nothing.
+    """
+    meant = [p for p in problems if p["loc"][-1:] != ("literal['auto']",)] or problems
+    meant = [p for p in meant if p["type"] != "missing"] or meant
+    problem = max(meant, key=lambda p: len(p["loc"]))
+    name = _place(problem["loc"], values)
     if problem["type"] == "extra_forbidden":
         return f"there is no setting '{name}'"
-    found = f", found {problem['input']!r}" if problem["type"] != "missing" else ""
+    if problem["type"] == "missing":
+        return f"{name} is missing"
     message = problem["msg"].removeprefix("Value error, ")
+    found = f", found {problem['input']!r}"
     return f"{name}: {message[:1].lower()}{message[1:]}{found}" if name else message
+
+
+def _place(location: tuple[int | str, ...], values: dict[str, Any]) -> str:
+    """Name what a problem is about, without the names of types that a union puts between."""
+    name, value = "", values  # type: str, Any
+    for part in location:
+        if isinstance(part, int):
+            name, value = f"{name}[{part}]", value[part] if part < len(value) else None
+        elif not name:
+            name, value = part, values.get(part)
+        elif isinstance(value, dict) and (part in value or part is location[-1]):
+            name, value = f"{name}.{part}", value.get(part)
+    return name

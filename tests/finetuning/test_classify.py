@@ -194,6 +194,7 @@ def test_what_cannot_be_learned_or_asked_is_refused_in_a_sentence(
     finetune = ["finetune", radiographs, "--run", tmp_path / "run", *QUICK]
     assert "all cases are of the class ill" in refused(*finetune, "--set", "ignore=[healthy]")
     assert "spacing is for segmentation" in refused(*finetune, "--set", "spacing=[1,1,1]")
+    assert "that validate have the same classes" in refused(*finetune, "--set", "validation_cases=1", *FLAT)
     assert "no training case is of the class" in refused(*finetune, "--set", "fraction=0.01")
     masks = ["finetune", torsos, "--run", tmp_path / "run", *QUICK]
     assert "is a data set for segmentation" in refused(*masks)

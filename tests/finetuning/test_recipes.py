@@ -94,6 +94,7 @@ def test_each_benchmark_trains_and_its_model_predicts(unimiss, name, tmp_path):
     run = Run(tmp_path / "run")
     folds = ["--set", "folds=3"] if name == "isic" else []  # the first of five happens to be of one class
     small = ["--set", f"patch={SMALL[name]}", "--set", "batch_size=2", "--run", run.path]
+    small += ["--set", "patience=null"]  # of one validation
     done = unimiss("finetune", dataset, "--recipe", name, *small, *TINY, *QUICK, *folds)
     assert done.returncode == 0, done.stderr
     assert run.state == State.FINISHED
@@ -163,6 +164,32 @@ def test_an_unknown_recipe_and_a_new_one_on_the_way_are_refused_in_a_sentence(un
     assert done.returncode == 2
     assert "recipe: input should be 'auto', 'bcv'" in done.stderr
     assert "found 'brats'" in done.stderr
+
+
+def test_a_recipe_for_volumes_is_named_where_the_images_are_flat(unimiss, torsos, tmp_path):
+    masks = tmp_path / "set" / "masks"
+    masks.mkdir(parents=True)
+    (tmp_path / "set" / "images").symlink_to(torsos / "radiographs")
+    for path in (torsos / "radiographs").iterdir():
+        image = engine.read(path)
+        engine.write(image.with_array((image.array > 128).astype(np.uint8)), masks / path.name)
+    given = ["finetune", tmp_path / "set", "--run", tmp_path / "run", "--set", "init=none"]
+    done = unimiss(*given, "--recipe", "bcv")
+    assert done.returncode == 2
+    assert "patch = [48, 192, 192] of the recipe bcv does not fit: the images have 2 axes" in done.stderr
+    done = unimiss(*given, "--set", "spacing=[1,1,1]")
+    assert "spacing is for volumes" in done.stderr
+    for path in (torsos / "radiographs").iterdir():
+        image = engine.read(path)
+        engine.write(image.with_array(np.zeros_like(image.array)), masks / path.name)
+    last = sorted(masks.iterdir())[-1]
+    engine.write(engine.read(last).with_array(np.ones_like(engine.read(last).array)), last)
+    unlabelled = 0
+    for fold in (0, 1):
+        options = ["--fold", fold, "--steps", 1, "--set", "patch=[32,32]", "--set", "accept=[empty masks]"]
+        done = unimiss(*given, *options, "--run", tmp_path / str(fold))
+        unlabelled += "cases that validate are empty" in done.stderr
+    assert unlabelled == 1
     run = tmp_path / "run"
     run.mkdir(exist_ok=True)
     settings = config(recipe="bcv", dataset=tmp_path).model_dump(mode="json")

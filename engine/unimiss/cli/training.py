@@ -46,6 +46,7 @@ _CHANGEABLE = frozenset(
         "lr",
         "minutes",
         "nodes",
+        "patience",
         "precision",
         "probe",
         "signals_every",
@@ -59,9 +60,10 @@ def _settings(config: Path | None, sets: list[str], options: dict[str, Any]) -> 
     """Merge file, options and --set, the later the stronger; options that were not given are None."""
     values = load_yaml(config) if config is not None else {}
     values |= {name: value for name, value in options.items() if value not in (None, [])}
+    values |= parse_assignments(sets)
     if values.get("init") == "none":
         values["init"] = None
-    return values | parse_assignments(sets)
+    return values
 
 
 def _resumed(
@@ -73,9 +75,8 @@ def _resumed(
     new = kind.build(values | changes)
     for name in changes:
         if name not in _CHANGEABLE and _resolved(getattr(new, name)) != _resolved(getattr(old, name)):
-            raise InputError(
-                f"a resumed run keeps its {name}; what may change is {', '.join(sorted(_CHANGEABLE))}"
-            )
+            changeable = ", ".join(sorted(_CHANGEABLE & kind.model_fields.keys()))
+            raise InputError(f"a resumed run keeps its {name}; what may change is {changeable}")
     return values | changes
 
 

@@ -48,14 +48,21 @@ class Classification(Task):
             share = (targets.sum(axis=0) + 1) / (len(targets) + 2)  # never 0 nor 1
             rarity = (1 - share) / share if self.overlapping else 1 / (len(share) * share)
             self._weights = torch.from_numpy(rarity.astype(np.float32))
+        # In an order of its own: data sets are often sorted by class.
+        order = sorted(material.validation, key=lambda item: zlib.crc32(item.case.name.encode()))
+        self._validated = order[: known(config.validation_cases)]
+        self._truth = np.stack([self._target(item.case) for item in self._validated])
+        if not _differing(self._truth).any():
+            raise InputError(
+                f"the {len(self._truth)} cases that validate have the same classes, so nothing can be "
+                "measured; choose another fold, or more validation_cases"
+            )
 
     @staticmethod
     def check(dataset: Dataset, config: FinetuneConfig) -> None:
-        """Refuse cases that are all of one class, or cannot be resized."""
+        """Refuse cases that are all of one class."""
         if len(dataset.labels) < 2 and not dataset.overlapping:
             raise InputError(f"{config.dataset}: all cases are of the class {dataset.labels[0]}")
-        if config.spacing != "auto":
-            raise InputError("spacing is for segmentation; images to classify are resized to 'patch'")
 
     @staticmethod
     def check_splits(splits: Splits, dataset: Dataset) -> None:
@@ -124,9 +131,7 @@ class Classification(Task):
         """
         from sklearn.metrics import roc_auc_score
 
-        # In an order of its own: data sets are often sorted by class.
-        order = sorted(self.material.validation, key=lambda item: zlib.crc32(item.case.name.encode()))
-        cases = order[: known(self.config.validation_cases)]
+        cases, truth = self._validated, self._truth
         found, batch = [], known(self.config.batch_size)
         for start in range(0, len(cases), batch):
             part = cases[start : start + batch]
@@ -136,14 +141,12 @@ class Classification(Task):
             found.append(class_probabilities(network, tensor, precision, overlapping=self.overlapping).cpu())
             progress((start + len(part)) / len(cases))
         scores = torch.cat(found).numpy()
-        truth = np.stack([self._target(item.case) for item in cases])
         figures = {
             f"auc_{name}": float(roc_auc_score(truth[:, i], scores[:, i]))
             for i, name in enumerate(self.labels.values())
-            if 0 < truth[:, i].sum() < len(truth)
+            if _differing(truth)[i]
         }
-        mean = float(np.mean(list(figures.values()))) if figures else 0.0
-        return {"auc": mean, **(figures if len(self.labels) > 2 else {})}
+        return {"auc": float(np.mean(list(figures.values()))), **(figures if len(self.labels) > 2 else {})}
 
     def _target(self, case: Case) -> np.ndarray[Any, np.dtype[np.float32]]:
         return np.array([name in case.classes for name in self.labels.values()], dtype=np.float32)
@@ -151,3 +154,10 @@ class Classification(Task):
 
 def _classes(cases: Sequence[Case]) -> list[str]:
     return [name for case in cases for name in case.classes]
+
+
+def _differing(truth: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Say of which classes there are cases with and without, of 0 or 1 of shape (cases, classes)."""
+    with_it = truth.sum(axis=0)
+    differing: np.ndarray[Any, np.dtype[np.bool_]] = (with_it > 0) & (with_it < len(truth))
+    return differing

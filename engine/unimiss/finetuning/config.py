@@ -24,6 +24,13 @@ Degrees = Annotated[float, Field(ge=0, le=180)]
 Interval = tuple[PositiveFloat, PositiveFloat]
 Patch = tuple[Plane, Plane] | tuple[Annotated[int, Field(ge=2)], Plane, Plane]
 
+_ONLY_FOR: dict[str, Kind] = {
+    "spacing": "segmentation",  # images to classify are resized
+    "foreground": "segmentation",
+    "crop": "classification",  # a patch to segment is cut out at random anyway
+    "balance": "classification",
+}
+
 
 class FinetuneConfig(TrainingSettings):
     """What a fine-tuning does; `auto` values are resolved from data and device and written down.
@@ -49,18 +56,19 @@ class FinetuneConfig(TrainingSettings):
     network : "tiny", "small" or "plus"
         Size of MiT, where there is no `init`.
     fold, folds : int
-        Which of how many parts of the patients validates.
+        Which of how many parts of the patients validates, counted from 0; folds of the data set have the
+        numbers that it gives them.
     fraction : float
         Share of the training patients that is used.
     holdout : int
-        One patient in so many, by name, is never trained on, where there are at least 20; 0 holds
-        nobody out.
+        One patient in so many, by name, is never trained on, where there are at least 20, and the data set
+        names neither splits nor folds; 0 holds nobody out.
     steps, epochs, minutes : int, float, float
         Length of the training: in steps, or in passes over the training cases, which are written down as
         `steps`; with `minutes` the schedule is annealed to the wall-clock. A case is drawn once in a pass.
     patience : int or None
         End the training after so many validations in a row without a better figure; they are then spread
-        over all of it, and not over its last 60 %.
+        over all of it, and not over its last 60 %. There must be more of them.
     patch : tuple of int
         What the network sees at once: a patch of a volume to segment; else the whole image, resized.
     spacing : tuple of float
@@ -77,7 +85,7 @@ class FinetuneConfig(TrainingSettings):
         0.9 of the share that is left, not at all, or down to 0 as half a cosine.
     layer_decay : float
         Factor of the learning rate from each stage of the encoder to the one before it. 0 freezes the
-        encoder: it gets no gradients, and keeps nothing for a backward pass.
+        encoder, which then needs an `init`: it gets no gradients, and keeps nothing for a backward pass.
     average : float
         Decay, in each step, of the moving average of the weights, which is what is validated and kept; 0 for
         the weights themselves.
@@ -103,7 +111,7 @@ class FinetuneConfig(TrainingSettings):
         Share of the samples that lose detail, down to half the resolution; nnU-Net's is 1/4, and 1/2 of the
         channels of each.
     validations, validation_cases : int
-        How often, and on how many cases, the model is validated.
+        How often, the last time at the end, and on how many cases the model is validated.
     """
 
     dataset: Path
@@ -153,10 +161,20 @@ class FinetuneConfig(TrainingSettings):
         return applied(values) if isinstance(values, dict) else values
 
     @model_validator(mode="after")
-    def _fold_exists(self) -> FinetuneConfig:
-        if self.fold >= self.folds:
+    def _for_this_task(self) -> FinetuneConfig:
+        for name, task in _ONLY_FOR.items():
+            if task != self.task and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} is for {task}, and the task is {self.task}")
+        return self
+
+    @model_validator(mode="after")
+    def _has_an_effect(self) -> FinetuneConfig:
+        if self.layer_decay == 0 and self.init is None:
+            raise ValueError("layer_decay = 0 freezes the encoder, which without 'init' has learned nothing")
+        if self.patience is not None and self.patience >= self.validations:
             raise ValueError(
-                f"fold {self.fold} does not exist: folds are numbered from 0 to {self.folds - 1}"
+                f"patience = {self.patience} is never at an end with validations = {self.validations}; "
+                "take a smaller one, none (null), or more validations"
             )
         return self
 

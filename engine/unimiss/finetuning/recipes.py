@@ -51,6 +51,11 @@ def applied(values: Mapping[str, Any]) -> dict[str, Any]:
     return dict(values) if recipe is None else recipe.applied(values)
 
 
+def patch_of(recipe: RecipeName) -> tuple[int, ...] | None:
+    """Patch that a recipe asks for."""
+    return RECIPES[recipe].settings["patch"] if recipe in RECIPES else None
+
+
 def class_names(recipe: RecipeName) -> Mapping[str, str]:
     """Names that a recipe gives to the classes of its data set."""
     return RECIPES[recipe].names if recipe in RECIPES else {}

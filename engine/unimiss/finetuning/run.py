@@ -21,9 +21,9 @@ from unimiss.finetuning.config import FinetuneConfig
 from unimiss.finetuning.grids import read_grids
 from unimiss.finetuning.loop import Finetuning
 from unimiss.finetuning.prepare import PreparedCase, fit_intensity, prepare_cases
-from unimiss.finetuning.recipes import class_names
+from unimiss.finetuning.recipes import class_names, patch_of
 from unimiss.finetuning.segmentation import Segmentation
-from unimiss.finetuning.splits import FEWEST_TO_HOLD_OUT, Splits, saved_splits, split_cases
+from unimiss.finetuning.splits import Splits, saved_splits, split_cases
 from unimiss.finetuning.task import Material, Task
 from unimiss.finetuning.train import train
 from unimiss.models import checkpoint
@@ -114,9 +114,7 @@ def _finetune(
         raise InputError(f"{config.dataset} is a data set for {dataset.kind}, and the task is {config.task}")
     task = _TASKS[config.task]
     task.check(dataset, config)
-    splits = saved_splits(writer, dataset.cases) or split_cases(dataset.cases, config)
-    if config.holdout and not splits["test"]:
-        writer.warn(f"no patient is held out for a test: there are fewer than {FEWEST_TO_HOLD_OUT}")
+    splits = saved_splits(writer, dataset) or split_cases(dataset.cases, config, writer.warn)
     task.check_splits(splits, dataset)
     used = splits["training"] + splits["validation"]
     config = _resolve(config, task, used, fabric.world_size)
@@ -150,6 +148,7 @@ def _finetune(
         step=0,
         provenance={"versions": versions(), "seed": config.seed, "dataset": dataset.name},
     )
+    learning = task(config, Material(training, validation, description, bool(dataset.unknown)), cache)
     torch.manual_seed(config.seed)
     network = make(description) if make else description.make_network(config.drop_path)
     transferred = None if source is None else transfer(network, source.network())
@@ -157,11 +156,10 @@ def _finetune(
         writer.progress(0.0, stage=f"weights: {transferred}")
     if not writer.resumed:
         writer.save_manifest(_manifest(config, splits, prepared, dataset.labels, transferred))
-    elif len(prepared) < len(writer.run.manifest()["hashes"]):
-        raise InputError("cases of this run are gone or damaged (see above); put them back to resume it")
+    else:
+        _tell_changed(prepared, writer)
     writer.save_config(config.model_dump(mode="json"))  # last: a folder with it can be resumed
-    material = Material(training, validation, description, partial=bool(dataset.unknown))
-    return train(Finetuning(config, network, task(config, material, cache), fabric), writer)
+    return train(Finetuning(config, network, learning, fabric), writer)
 
 
 def _rereads_coarsest(config: FinetuneConfig, writer: RunWriter) -> bool:
@@ -181,8 +179,10 @@ def _resolve(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     values = dict(task.resolve(config, grids, device))
     values["batch_size"] = -(-values["batch_size"] // processes) * processes
-    if config.patch != "auto" and len(config.patch) != grids[0].ndim:
-        raise InputError(f"patch = {list(config.patch)} does not fit: the images have {grids[0].ndim} axes")
+    axes = grids[0].ndim
+    if config.patch != "auto" and len(config.patch) != axes:
+        whose = f" of the recipe {config.recipe}" if config.patch == patch_of(config.recipe) else ""
+        raise InputError(f"patch = {list(config.patch)}{whose} does not fit: the images have {axes} axes")
     auto = {name: value for name, value in values.items() if getattr(config, name) == "auto"}
     return FinetuneConfig.build({**config.model_dump(), **auto})
 
@@ -199,6 +199,19 @@ def _resolve_length(config: FinetuneConfig, cases: int) -> FinetuneConfig:
     if config.checkpoint_every == "auto":
         values["checkpoint_every"] = 100 if steps == "auto" else max(10, min(500, steps // 10))
     return FinetuneConfig.build({**config.model_dump(), **values})
+
+
+def _tell_changed(prepared: Sequence[PreparedCase], writer: RunWriter) -> None:
+    """Say which cases of a resumed run are others than those that it began with; refuse to do without one."""
+    hashes = writer.run.manifest()["hashes"]
+    if len(prepared) < len(hashes):
+        raise InputError("cases of this run are gone or damaged (see above); put them back to resume it")
+    changed = [item.case.image for item in prepared if hashes.get(str(item.case.image)) != item.key]
+    if changed:
+        writer.warn(
+            f"{len(changed)} images or their masks were changed since this run began, first {changed[0]}; "
+            "it goes on with them as they are now"
+        )
 
 
 def _manifest(

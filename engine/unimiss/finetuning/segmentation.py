@@ -54,12 +54,16 @@ class Segmentation(Task):
         weights = [weight / sum(_LEVEL_WEIGHTS) for weight in _LEVEL_WEIGHTS]
         self._loss: nn.Module = loss
         self._loss_of_levels: nn.Module = DeepSupervisionLoss(loss, weights=weights)
+        self._validated = material.validation[: known(config.validation_cases)]
+        if not any((cache.open(item.key, "points")[:, 0] > 0).any() for item in self._validated):
+            raise InputError(
+                f"the masks of the {len(self._validated)} cases that validate are empty, so nothing can be "
+                "measured; choose another fold, or more validation_cases"
+            )
 
     @staticmethod
     def check(dataset: Dataset, config: FinetuneConfig) -> None:
-        """Refuse masks without any class, and settings of another task."""
-        if config.crop is not None:
-            raise InputError("crop is for classification; a patch to segment is cut out at random anyway")
+        """Refuse masks without any class."""
         if len(dataset.labels) < 2:
             raise InputError(f"{config.dataset}: the masks hold no class besides the background")
 
@@ -72,6 +76,8 @@ class Segmentation(Task):
         """Patches of volumes at the voxel size of most; radiographs whole."""
         values: dict[str, Any] = {"lr": 1e-3, "weight_decay": 3e-5, "average": 0.0, "validation_cases": 8}
         if grids[0].ndim == 2:
+            if config.spacing != "auto":
+                raise InputError("spacing is for volumes; flat images are resized to 'patch'")
             return {**values, "patch": _SQUARE, "batch_size": 16 if device == "cuda" else 8}
         spacing = fit_spacing(grids) if config.spacing == "auto" else config.spacing
         patch = fit_patch(grids, spacing, device)
@@ -119,7 +125,7 @@ class Segmentation(Task):
             reference has the class. Voxels that nobody labelled count in neither.
         """
         scores: dict[int, list[float]] = {index: [] for index in range(1, len(self.labels))}
-        for case in self.material.validation[: known(self.config.validation_cases)]:
+        for case in self._validated:
             stored = self.cache.open(case.key, "image")[:]
             image = torch.from_numpy(self.preprocessing.intensity.from_stored(stored)).to(device)
             truth = torch.from_numpy(self.cache.open(case.key, "label")[:]).to(device)
@@ -134,7 +140,7 @@ class Segmentation(Task):
                     values.append(2 * int((predicted & true).sum()) / total)
         names = list(self.labels.values())
         means = {f"dice_{names[index]}": float(np.mean(v)) for index, v in scores.items() if v}
-        return {"dice": float(np.mean(list(means.values()))) if means else 0.0, **means}
+        return {"dice": float(np.mean(list(means.values()))), **means}
 
     def _masks(self, found: Tensor) -> Iterator[Tensor]:
         """Where each class is, of scores or of a stored label, one after another."""
