@@ -14,8 +14,9 @@ from unimiss.data.cases import Case
 from unimiss.data.datasets import Dataset
 from unimiss.data.preprocessing import BY_PERCENTILE, HOUNSFIELD, Scaling
 from unimiss.errors import InputError
-from unimiss.finetuning import FinetuneConfig
+from unimiss.finetuning import FinetuneConfig, run
 from unimiss.finetuning.grids import resized_spacing
+from unimiss.finetuning.loop import Finetuning
 from unimiss.finetuning.modality import kinds_of
 from unimiss.finetuning.prepare import prepare_cases
 
@@ -97,3 +98,17 @@ def test_pixels_of_resized_pictures_have_the_shape_that_most_have():
     tall_pixels = engine.Geometry.from_spacing((100, 200), (2.0, 1.0))
     assert resized_spacing([wide, wide, tall_pixels], (64, 64)) == (0.5, 1.0)
     assert resized_spacing([tall_pixels], (64, 64)) == (1.0, 1.0)
+
+
+def test_a_training_turns_resized_pictures_by_true_angles(tmp_path, monkeypatch):
+    for number in range(8):
+        values = np.random.default_rng(number).integers(0, 255, (1, 24, 48)).astype(np.uint8)
+        path = tmp_path / "set" / "ab"[number % 2] / f"p{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        engine.write(engine.Image(values, engine.Geometry.from_spacing((24, 48))), path)
+    made: list[Finetuning] = []
+    monkeypatch.setattr(run, "train", lambda finetuning, writer: made.append(finetuning))
+    monkeypatch.setenv("UNIMISS_CACHE", str(tmp_path / "cache"))
+    settings = {"task": "classification", "init": None, "network": "tiny", "patch": (32, 32), "holdout": 0}
+    run.finetune(FinetuneConfig.build({"dataset": tmp_path / "set", **settings}), tmp_path / "run")
+    assert made[0].task.material.spacing == (0.5, 1.0)
