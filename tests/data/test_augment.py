@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unimiss.data.augment import Augmentation, _bend, augment
+from unimiss.data.augment import Augmentation, _bend, _matrices, augment
 
 STILL = {"rotation": 0.0, "scaling": (1.0, 1.0)}
 FINE = (1.0, 1.0, 1.0)
@@ -42,6 +42,16 @@ def test_no_angle_is_larger_than_the_largest():
     angles = torch.rad2deg(torch.atan2(along[:, 0], along[:, 1])).abs()
     assert 25 < angles.max() < 60  # steps of whole pixels are no exact measure of it
     assert (angles == 0).float().mean() > 0.3
+
+
+def test_a_rotation_is_one_in_millimetres_whatever_the_shape_of_pixels():
+    images, spacing = torch.zeros(50, 1, 32, 64), (3.0, 0.5)
+    how = Augmentation(rotation=40.0, scaling=(1.0, 1.0))
+    turned = _matrices(images, spacing, how, torch.Generator().manual_seed(0))[:, :, :2]
+    extent = torch.tensor([64 * 0.5, 32 * 3.0])
+    in_millimetres = extent[:, None] * turned / extent
+    torch.testing.assert_close(in_millimetres @ in_millimetres.mT, torch.eye(2).expand(50, 2, 2))
+    assert (turned[:, 0, 1].abs() > 0.1).any()
 
 
 def test_scaling_is_a_factor_of_the_size_of_what_is_seen():
@@ -102,3 +112,36 @@ def test_labels_keep_their_values_when_detail_is_lost_and_space_is_bent():
     how = Augmentation(elastic=1.0, low_resolution=1.0)
     _, found = augment(torch.rand(8, 1, 24, 24), labels, (1.0, 1.0), how, torch.Generator().manual_seed(0))
     assert set(found.unique().tolist()) == {0.0, 1.0, 2.0}
+
+
+def values_after(images: Tensor, seed: int = 0) -> Tensor:
+    """Augmented values of images that do not move."""
+    return augment(
+        images.clone(), None, (1.0, 1.0), Augmentation(**STILL), torch.Generator().manual_seed(seed)
+    )[0]
+
+
+def test_repeated_grey_stays_grey_and_colours_change_channel_by_channel():
+    ramp = torch.linspace(0, 1, 24 * 24).reshape(1, 1, 24, 24)
+    grey, colour = ramp.expand(64, 3, 24, 24), torch.cat([ramp, ramp * 10, ramp.flip(3)], dim=1)
+    mixed = torch.cat([grey, colour.expand(64, 3, 24, 24)])
+    found = values_after(mixed)
+    assert torch.equal(found[:64, :1].expand(-1, 3, -1, -1), found[:64])
+    assert (found[:64] - grey).abs().amax() > 0.1
+    factors = (found / mixed.clamp(min=0.01)).amax(dim=(2, 3))[64:]
+    assert ((factors[:, 0] / factors[:, 1] - 1).abs() > 0.05).float().mean() > 0.25
+
+
+def test_each_channel_changes_within_its_own_range_whatever_the_others_hold():
+    small, large = torch.rand(200, 1, 16, 16), 100 * torch.rand(200, 1, 16, 16) + 50
+    found = values_after(torch.cat([small, large], dim=1))
+    assert found[:, 0].amax() < 2
+    assert found[:, 0].amin() > -1
+    assert found[:, 1].amin() > 50 * 0.7  # a gamma or contrast over both would reach far below
+
+
+def test_brightness_is_a_factor_that_clips_nothing():
+    images = torch.rand(200, 1, 16, 16) + 1
+    highest = values_after(images).flatten(1).amax(dim=1) / images.flatten(1).amax(dim=1)
+    assert highest.max() > 1.15
+    assert highest.max() < 1.3 + 0.3  # brightness and noise

@@ -79,7 +79,7 @@ def made(dataset: Dataset, folder: Path, partial: bool = True, **settings: objec
         step=0,
     )
     config = config.model_copy(update={"validation_cases": 8})
-    return Segmentation(config, Material(prepared, prepared, description, partial=partial), cache)
+    return Segmentation(config, Material(prepared, prepared, description, (1.0, 1.0), partial=partial), cache)
 
 
 class ByBrightness(nn.Module):

@@ -58,11 +58,11 @@ def augment(
     Parameters
     ----------
     images : Tensor, shape (B, C, *patch)
-        Prepared patches.
+        Prepared patches. A grey image that is repeated, so that its channels are equal, stays grey.
     labels : Tensor or None, shape (B, 1, *patch) or (B, classes, *patch)
         Class indices, or 0 and 1 for each class, float; None where the whole image has one label.
     spacing : tuple of float
-        Voxel size, so that a rotation is one in millimetres.
+        Voxel size, so that a rotation is one in millimetres; for that, only its ratios matter.
     how : Augmentation
         What may happen.
     generator : torch.Generator
@@ -79,6 +79,8 @@ def augment(
             images[flip] = images[flip].flip(axis)
             if labels is not None:
                 labels[flip] = labels[flip].flip(axis)
+    same = (images[:, 1:] == images[:, :1]).flatten(1).all(dim=1)  # also where there is one channel only
+    grey = same.view(-1, *[1] * (images.ndim - 1))
     matrices = _matrices(images, spacing, how, generator)
     grid = F.affine_grid(matrices.to(images), list(images.shape), align_corners=False)
     _bend(grid, how.elastic, generator)
@@ -87,7 +89,7 @@ def augment(
     if labels is not None:
         labels = F.grid_sample(labels, grid, "nearest", padding, align_corners=False)
     _coarsen(images, spacing, how.low_resolution, generator)
-    return _intensities(images, generator), labels
+    return _intensities(images, grey, generator), labels
 
 
 def _matrices(
@@ -167,21 +169,34 @@ def _coarsen(images: Tensor, spacing: tuple[float, ...], share: float, generator
         images[index] = F.interpolate(low, size=images.shape[2:], mode=mode, align_corners=False)[0]
 
 
-def _intensities(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Noise, brightness, contrast and gamma, each for a share of the samples."""
-    shape = (len(images), *(1,) * (images.ndim - 1))
+def _intensities(images: Tensor, grey: Tensor, generator: torch.Generator) -> Tensor:
+    """Contrast, brightness, gamma and noise, in place, each for a share of the samples.
 
-    def draw(share: float, low: float, high: float, neutral: float) -> Tensor:
+    As in nnU-Net each channel of a sample changes by an amount of its own, contrast and gamma within its own
+    range. Samples that are `grey` (B, 1, …) have equal channels and keep them equal.
+    """
+    shape = (*images.shape[:2], *[1] * (images.ndim - 2))
+
+    def alike(values: Tensor) -> Tensor:
+        return torch.where(grey, values[:, :1], values)
+
+    def draw(share: float, low: float, high: float) -> Tensor:
         value = torch.empty(shape).uniform_(low, high, generator=generator)
-        chosen = torch.rand(shape, generator=generator) < share
-        return torch.where(chosen, value, neutral).to(images)
+        chosen = torch.rand(len(images), *[1] * (images.ndim - 1), generator=generator) < share
+        return alike(torch.where(chosen, value, 1.0).to(images))
 
-    flat = images.flatten(1)
-    mean = flat.mean(dim=1).view(shape)
-    images = (images - mean) * draw(0.2, 0.65, 1.5, 1.0) + mean
-    images = images * draw(0.2, 0.75, 1.25, 1.0)
-    low, high = flat.amin(dim=1).view(shape), flat.amax(dim=1).view(shape)
+    contrast, brightness, gamma = draw(0.2, 0.65, 1.5), draw(0.2, 0.75, 1.25), draw(0.3, 0.7, 1.5)
+    flat = images.flatten(2)
+    found = flat.mean(dim=2), flat.amin(dim=2), flat.amax(dim=2)
+    mean, low, high = (alike(value.view(shape)) for value in found)
     span = (high - low).clamp(min=1e-6)
-    images = ((images - low) / span).clamp(0, 1) ** draw(0.3, 0.7, 1.5, 1.0) * span + low
-    noise = torch.randn(images.shape, generator=generator).to(images)
-    return images + noise * draw(0.2, 0.0, 0.1, 0.0)
+    images.mul_(contrast / span).add_((mean - mean * contrast - low) / span).clamp_(0, 1)  # 0 to 1: its range
+    images.pow_(gamma).mul_(span * brightness).add_(low * brightness)
+    spread = torch.rand(len(images), generator=generator) * 0.1
+    noisy = torch.nonzero(torch.rand(len(images), generator=generator) < 0.2).flatten()
+    if len(noisy):  # normal values take longer to draw than all else here
+        noise = torch.randn(len(noisy), *images.shape[1:], generator=generator)
+        noise = noise.mul_(spread[noisy].view(-1, *[1] * (images.ndim - 1))).to(images)
+        noisy = noisy.to(images.device)
+        images.index_add_(0, noisy, torch.where(grey[noisy], noise[:, :1], noise))
+    return images

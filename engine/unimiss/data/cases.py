@@ -104,7 +104,11 @@ def read_image(files: Sequence[Path]) -> Image:
     InputError
         A file cannot be read, or lies on another grid than the first.
     """
-    images = [read(file) for file in files]
+    return joined(files, [read(file) for file in files])
+
+
+def joined(files: Sequence[Path], images: Sequence[Image]) -> Image:
+    """Put the channels of a case's files together, as `read_image` does, once they are read."""
     first = images[0]
     for file, image in zip(files, images, strict=True):
         difference = mismatch(first.geometry, image.geometry)

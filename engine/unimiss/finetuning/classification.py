@@ -40,7 +40,6 @@ class Classification(Task):
     def __init__(self, config: FinetuneConfig, material: Material, cache: Cache) -> None:
         super().__init__(config, material, cache)
         self.overlapping = material.description.overlapping
-        self.spacing = (1.0,) * len(self.patch)
         self.augmentation = replace(self.augmentation, shift=_SHIFT)
         targets = np.stack([self._target(item.case) for item in material.training])
         self._weights = torch.ones(len(self.labels))
@@ -102,7 +101,7 @@ class Classification(Task):
 
     def augment(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Shift or crop, turn, scale, mirror, bend, and change values."""
-        images, _ = augment(images, None, self.spacing, self.augmentation, generator)
+        images, _ = augment(images, None, self.material.spacing, self.augmentation, generator)
         return images, targets
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -41,6 +41,16 @@ def fit_spacing(grids: Sequence[Geometry]) -> Triple:
     return depth, height, width
 
 
+def resized_spacing(grids: Sequence[Geometry], size: Sequence[int]) -> tuple[float, ...]:
+    """Return the median voxel size of images resized to `size`, in units of that of the last axis.
+
+    Pixels of pictures that say nothing are square.
+    """
+    spacings = [np.multiply(grid.shape, grid.spacing) / size for grid in grids]
+    ratios = np.median([spacing / spacing[-1] for spacing in spacings], axis=0)
+    return tuple(float(ratio) for ratio in ratios)
+
+
 def fit_patch(grids: Sequence[Geometry], spacing: Triple, device: str) -> tuple[int, ...]:
     """Return the largest patch for volumes of this voxel size: multiples of 16 deep and 32 in plane.
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unimiss.data.cache import Arrays, Cache
-from unimiss.data.cases import Case, read_image
+from unimiss.data.cases import Case, joined
 from unimiss.data.datasets import UNKNOWN, Dataset, read_mask
 from unimiss.data.filling import Job, Progress, fill
 from unimiss.data.grids import mismatch
@@ -26,7 +26,8 @@ from unimiss.data.preprocessing import (
 )
 from unimiss.errors import InputError
 from unimiss.finetuning.config import FinetuneConfig
-from unimiss.io import Image, read
+from unimiss.finetuning.modality import Kind, kinds_of, name_odd_ones
+from unimiss.io import read
 from unimiss.settings import known
 
 Warn = Callable[[str], None]
@@ -46,7 +47,7 @@ class PreparedCase:
         Its folder in the cache: "image" (C, *grid); of a case with masks "label" (1, *grid) or, of
         overlapping classes, (classes, *grid). "points" (N, 1 + axes): where its classes are, of a CT
         without masks anywhere. Of a data set that is labelled in part "known" (N, axes): where anything is
-        labelled.
+        labelled. Of volumes "ct" (files,): which of them look like CT.
     """
 
     case: Case
@@ -71,7 +72,8 @@ def prepare_cases(
         For the checkpoint: its intensity, applied to what the cache holds, gives the network's input. CT that
         is to be fitted is stored in Hounsfield units, everything else is stored already scaled.
     """
-    storing = _storing(_first_readable(cases), dataset.channels, config)
+    kinds = kinds_of(dataset, cache, progress, warn)
+    storing = _storing(kinds, config)
     classes = f"{sorted(dataset.labels)}|{dataset.values}|{dataset.overlapping}"
     if dataset.unknown:
         classes += f"|unknown {dataset.unknown}"
@@ -88,6 +90,10 @@ def prepare_cases(
             prepared.append(PreparedCase(case, result))
     if not prepared:
         raise InputError(f"none of the {len(cases)} labelled cases can be used, first {cases[0].image}")
+    if config.intensity == "auto":
+        of_volumes = [one for one in prepared if cache.holds(one.key, "ct")]
+        looks = [(one.case, cache.open(one.key, "ct")[:].tolist()) for one in of_volumes]
+        name_odd_ones(kinds, looks, dataset.name, warn)
     return prepared, storing
 
 
@@ -125,35 +131,19 @@ def _joined(channels: Sequence[Intensity]) -> Scaling:
     return channels[0] if len(channels) == 1 else Intensities(channels=tuple(channels))
 
 
-def _first_readable(cases: Sequence[Case]) -> list[Image]:
-    for case in cases:
-        try:
-            return [read(path) for path in case.images]
-        except InputError:
-            continue  # `prepare_cases` names it
-    raise InputError(f"none of the {len(cases)} images can be read, first {cases[0].image}")
-
-
-def _storing(images: Sequence[Image], names: Sequence[str], config: FinetuneConfig) -> Preprocessing:
-    """How the cache stores cases that are like that of `images`, whose channels have these names."""
-    files, channels = len(images), sum(image.channels for image in images)
-    flat = images[0].geometry.ndim == 2
+def _storing(kinds: Sequence[Kind], config: FinetuneConfig) -> Preprocessing:
+    """How the cache stores cases whose files are of these kinds."""
+    files, channels = len(kinds), sum(kind.channels for kind in kinds)
+    flat = kinds[0].flat
     if flat and files == 1:
         channels = 3
     if config.intensity != "auto":
         intensity: Scaling = config.intensity
-    elif flat:
-        intensity = BY_PERCENTILE
-    elif files == 1:  # the channels of one file are of one kind
-        intensity = HOUNSFIELD if is_ct(images[0]) else BY_PERCENTILE
+    elif files > 1 and any(kind.ct for kind in kinds):
+        schemes = [HOUNSFIELD if kind.ct else BY_PERCENTILE for kind in kinds for _ in range(kind.channels)]
+        intensity = _joined(schemes)
     else:
-        named = [*names, *[""] * files][:files]
-        kinds = [
-            HOUNSFIELD if name.upper() == "CT" or is_ct(image) else BY_PERCENTILE
-            for name, image in zip(named, images, strict=True)
-            for _ in range(image.channels)
-        ]
-        intensity = _joined(kinds) if HOUNSFIELD in kinds else BY_PERCENTILE
+        intensity = HOUNSFIELD if kinds[0].ct else BY_PERCENTILE
     if flat or config.spacing == "auto":  # a spacing is resolved where patches are cut out of volumes
         return Preprocessing(size=known(config.patch), intensity=intensity, channels=channels, files=files)
     return Preprocessing(spacing=config.spacing, intensity=intensity, channels=channels, files=files)
@@ -169,13 +159,18 @@ def _stored_type(channels: Sequence[Intensity]) -> type[np.generic]:
 
 
 def _prepare(case: Case, storing: Preprocessing, dataset: Dataset) -> Arrays:
-    image = read_image(case.images)
+    files = [read(path) for path in case.images]
+    ct = np.array([is_ct(file) for file in files], np.uint8)
+    image = joined(case.images, files)
     array = storing.prepare(image)
     stored = array.astype(_stored_type(_channels(storing.intensity)))
+    arrays: dict[str, NDArray[np.generic]] = {"image": stored}
+    if image.geometry.ndim == 3:
+        arrays["ct"] = ct
     if not case.masks:  # CT is scaled by places anywhere in it
         anywhere = np.ones((1, *array.shape[1:]), np.uint8)
         fits = any(one.scheme == "hounsfield" for one in _channels(storing.intensity))
-        return {"image": stored, **({"points": class_points(anywhere, 2)} if fits else {})}
+        return arrays | ({"points": class_points(anywhere, 2)} if fits else {})
     mask = read_mask(case, dataset)
     difference = mismatch(image.geometry, mask.geometry)
     if difference:
@@ -183,11 +178,11 @@ def _prepare(case: Case, storing: Preprocessing, dataset: Dataset) -> Arrays:
     values = [0, 1] if dataset.overlapping else list(dataset.labels)
     if not dataset.unknown:
         classes = storing.prepare_labels(mask, values)
-        return {"image": stored, "label": classes, "points": class_points(classes, len(dataset.labels))}
+        return arrays | {"label": classes, "points": class_points(classes, len(dataset.labels))}
     classes = storing.prepare_labels(mask, values, UNKNOWN if dataset.overlapping else dataset.unknown[0])
     known = known_points(classes)
     if not len(known):
         size = " x ".join(map(str, classes.shape[1:]))
         raise InputError(f"{case.masks[0]} labels nothing, not even background, at {size} voxels")
     points = class_points(classes, len(dataset.labels))
-    return {"image": stored, "label": classes, "points": points, "known": known}
+    return arrays | {"label": classes, "points": points, "known": known}

@@ -12,13 +12,12 @@ import torch
 from torch import nn
 
 from unimiss.data.cache import Cache
-from unimiss.data.cases import Case
 from unimiss.data.datasets import Kind, open_dataset
 from unimiss.devices import refuse_uneven, versions
 from unimiss.errors import InputError
 from unimiss.finetuning.classification import Classification
 from unimiss.finetuning.config import FinetuneConfig
-from unimiss.finetuning.grids import read_grids
+from unimiss.finetuning.grids import read_grids, resized_spacing
 from unimiss.finetuning.loop import Finetuning
 from unimiss.finetuning.prepare import PreparedCase, fit_intensity, prepare_cases
 from unimiss.finetuning.recipes import class_names, patch_of
@@ -26,6 +25,7 @@ from unimiss.finetuning.segmentation import Segmentation
 from unimiss.finetuning.splits import Splits, saved_splits, split_cases
 from unimiss.finetuning.task import Material, Task
 from unimiss.finetuning.train import train
+from unimiss.geometry import Geometry
 from unimiss.models import checkpoint
 from unimiss.models.checkpoint import Description
 from unimiss.models.transfer import transfer
@@ -117,7 +117,8 @@ def _finetune(
     splits = saved_splits(writer, dataset) or split_cases(dataset.cases, config, writer.warn)
     task.check_splits(splits, dataset)
     used = splits["training"] + splits["validation"]
-    config = _resolve(config, task, used, fabric.world_size)
+    grids = read_grids(used, config.dataset)
+    config = _resolve(config, task, grids, fabric.world_size)
     refuse_uneven(config.batch_size, fabric.world_size)
 
     def report(share: float) -> None:
@@ -148,7 +149,9 @@ def _finetune(
         step=0,
         provenance={"versions": versions(), "seed": config.seed, "dataset": dataset.name},
     )
-    learning = task(config, Material(training, validation, description, bool(dataset.unknown)), cache)
+    spacing = preprocessing.spacing or resized_spacing(grids, native)
+    material = Material(training, validation, description, spacing, partial=bool(dataset.unknown))
+    learning = task(config, material, cache)
     torch.manual_seed(config.seed)
     network = make(description) if make else description.make_network(config.drop_path)
     transferred = None if source is None else transfer(network, source.network())
@@ -172,10 +175,9 @@ def _rereads_coarsest(config: FinetuneConfig, writer: RunWriter) -> bool:
 
 
 def _resolve(
-    config: FinetuneConfig, task: type[Task], cases: Sequence[Case], processes: int
+    config: FinetuneConfig, task: type[Task], grids: Sequence[Geometry], processes: int
 ) -> FinetuneConfig:
     """Choose what is "auto", for the images and the device; processes share a batch evenly."""
-    grids = read_grids(cases, config.dataset)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     values = dict(task.resolve(config, grids, device))
     values["batch_size"] = -(-values["batch_size"] // processes) * processes

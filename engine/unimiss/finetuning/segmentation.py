@@ -37,7 +37,6 @@ class Segmentation(Task):
         from monai.losses import DeepSupervisionLoss, DiceCELoss
 
         super().__init__(config, material, cache)
-        self.spacing = self.preprocessing.spacing or (1.0, 1.0)
         self.overlapping = material.description.overlapping
         if self.overlapping:
             loss: nn.Module = BinaryDiceLoss(config.label_smoothing)
@@ -98,7 +97,7 @@ class Segmentation(Task):
 
     def augment(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Turn, scale, mirror, bend, and change values."""
-        return augment(images, targets, self.spacing, self.augmentation, generator)
+        return augment(images, targets, self.material.spacing, self.augmentation, generator)
 
     def loss(self, outputs: Any, targets: Tensor) -> Tensor:
         """Dice and cross-entropy, weighted over levels; the coarsest has no weight and is left out."""

@@ -35,6 +35,8 @@ class Material:
         In the cache.
     description : Description
         Of the model: its labels, its preprocessing from a stored case to the network's input.
+    spacing : tuple of float
+        Voxel size of the network's input; of images that are resized the median, up to a factor.
     partial : bool
         Whether there are voxels that nobody labelled.
     """
@@ -42,6 +44,7 @@ class Material:
     training: Sequence[PreparedCase]
     validation: Sequence[PreparedCase]
     description: Description
+    spacing: tuple[float, ...]
     partial: bool = False
 
 
