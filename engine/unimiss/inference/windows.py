@@ -9,7 +9,7 @@ from itertools import groupby, product, zip_longest
 import psutil
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 _OVERLAP = 0.5
 _AT_ONCE = {"cpu": 2**18, "cuda": 2**23}  # voxels of windows that go through together; more is no faster
@@ -17,6 +17,7 @@ _BYTES = 512  # that a voxel of a window needs on its way through the largest ne
 _SHARE = 0.5  # of the free memory that windows may fill
 
 Start = tuple[int, ...]
+Network = Callable[[Tensor], Tensor]
 
 
 def starts_of(grid: Sequence[int], patch: Sequence[int]) -> list[Start]:
@@ -30,7 +31,7 @@ def starts_of(grid: Sequence[int], patch: Sequence[int]) -> list[Start]:
 
 
 def window_slabs(
-    network: nn.Module,
+    network: Network,
     image: Tensor,
     patch: tuple[int, ...],
     precision: str,
@@ -43,10 +44,10 @@ def window_slabs(
 
     Parameters
     ----------
-    network : Module
-        In evaluation mode; maps (B, C, *patch) to (B, classes, *patch).
-    image : Tensor, shape (C, *grid)
-        Prepared; on the network's device.
+    network : callable
+        In evaluation mode; maps (B, …, C, *patch) to (B, classes, *patch).
+    image : Tensor, shape (…, C, *grid)
+        Prepared, perhaps in several ways; on the network's device.
     patch : tuple of int
         Size of a window; smaller images are padded with their smallest value.
     precision : str
@@ -59,15 +60,15 @@ def window_slabs(
     Tensor, shape (classes, rows, *rest of the grid), float32
         The scores of the next rows along the first axis.
     """
-    grid = image.shape[1:]
+    grid = image.shape[-len(patch) :]
     before = [max(0, length - size) // 2 for size, length in zip(grid, patch, strict=True)]
     inner = _block(before, grid)
     image = _padded(image, patch, before)
     weight = _importance(patch, image.device)
     at_once = windows_at_once(patch, image.device)
-    starts = starts_of(image.shape[1:], patch)
+    starts = starts_of(image.shape[-len(patch) :], patch)
     rows = [list(windows) for _, windows in groupby(starts, lambda start: start[0])]
-    sums, weights = torch.empty(0), image.new_zeros((patch[0], *image.shape[2:]))
+    sums, weights = torch.empty(0), image.new_zeros((patch[0], *image.shape[1 - len(patch) :]))
     for windows, following in zip_longest(rows, rows[1:]):
         for start, scores in _scored(network, image, windows, patch, precision, at_once, done):
             if not sums.numel():
@@ -84,7 +85,7 @@ def window_slabs(
 
 
 def window_scores(
-    network: nn.Module,
+    network: Network,
     image: Tensor,
     patch: tuple[int, ...],
     precision: str,
@@ -118,7 +119,7 @@ def _block(start: Sequence[int], size: Sequence[int]) -> tuple[slice, ...]:
 
 
 def _scored(
-    network: nn.Module,
+    network: Network,
     image: Tensor,
     starts: Sequence[Start],
     patch: tuple[int, ...],
@@ -130,12 +131,12 @@ def _scored(
     kind = torch.float16 if precision == "16-mixed" else torch.bfloat16
     for i in range(0, len(starts), at_once):
         batch = starts[i : i + at_once]
-        views = [image[:, *_block(start, patch)] for start in batch]
+        views = [image[..., *_block(start, patch)] for start in batch]
         with (
             torch.inference_mode(),
             torch.autocast(image.device.type, dtype=kind, enabled=precision != "32-true"),
         ):
-            scores: Tensor = network(torch.stack(views)).float()
+            scores = network(torch.stack(views)).float()
         yield from zip(batch, scores, strict=True)
         if done is not None:
             done(len(batch))
@@ -143,9 +144,11 @@ def _scored(
 
 def _padded(image: Tensor, patch: Sequence[int], before: Sequence[int]) -> Tensor:
     """Image of at least the patch's size, filled up with its smallest value on both sides."""
-    short = [max(0, n - size) for size, n in zip(image.shape[1:], patch, strict=True)]
+    short = [max(0, n - size) for size, n in zip(image.shape[-len(patch) :], patch, strict=True)]
     if not any(short):
         return image
+    if image.ndim > 1 + len(patch):
+        return torch.stack([_padded(one, patch, before) for one in image])
     pairs = [(first, lack - first) for first, lack in zip(before, short, strict=True)]
     around = [width for pair in reversed(pairs) for width in pair]
     return F.pad(image, around, value=float(image.min()))
