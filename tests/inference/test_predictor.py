@@ -14,11 +14,12 @@ from monai.inferers import sliding_window_inference
 import unimiss as engine
 from unimiss.data.preprocessing import Intensity, Preprocessing
 from unimiss.errors import InputError
-from unimiss.inference import Predictor, group, resizing
+from unimiss.inference import Predictor, cases, group, resizing
 from unimiss.inference.components import keep_largest
 from unimiss.inference.crops import ten_crops
 from unimiss.inference.windows import window_slabs
 from unimiss.models.checkpoint import Checkpoint, Description
+from unimiss.runs import Run, State
 
 ORGANS = {0: "background", 3: "liver", 7: "spleen"}
 
@@ -213,6 +214,56 @@ def test_a_fold_without_a_checkpoint_is_named(tmp_path):
     (tmp_path / "fold-1" / "events.jsonl").write_text("")
     with pytest.raises(InputError, match="fold-1 has no checkpoint yet"):
         Predictor(tmp_path)
+
+
+def test_one_run_or_runs_that_lie_deeper_are_named_in_words(tmp_path):
+    model(tmp_path / "all" / "fold-0", 0)
+    with pytest.raises(InputError, match=r"all holds 1 run; name it: .*fold-0"):
+        Predictor(tmp_path / "all")
+    with pytest.raises(InputError, match=r"holds runs in all; name .*all"):
+        Predictor(tmp_path)
+    model(tmp_path / "all" / "fold-1", 1)
+    model(tmp_path / "all" / "older" / "fold-0", 2)
+    with pytest.raises(InputError, match="all holds runs in older"):
+        Predictor(tmp_path / "all")
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("flat", [False, True])
+def test_an_interrupted_prediction_says_so_and_keeps_what_is_done(
+    unimiss, tmp_path, volume, radiograph, monkeypatch, recorded, flat
+):
+    image, suffix = (radiograph, "png") if flat else (volume, "nii.gz")
+    for name in "ab":
+        engine.write(image, tmp_path / "in" / f"{name}.{suffix}")
+
+    def read_one(files: tuple[Path, ...]) -> engine.Image:
+        if files[0].name.startswith("b"):
+            raise KeyboardInterrupt
+        return engine.read(files[0])
+
+    monkeypatch.setattr(cases, "read_image", read_one)
+    run = ["--run", tmp_path / "record"] if recorded else []
+    trained = model(tmp_path / "model", 0, flat=flat)
+    done = unimiss("predict", trained, tmp_path / "in", "--output", tmp_path / "out", *run)
+    assert done.returncode == 1
+    assert f"stopped; what was finished is in {tmp_path / 'out'}" in done.stdout + done.stderr
+    if flat:
+        assert len((tmp_path / "out" / "predictions.csv").read_text().splitlines()) == 2
+    else:
+        assert (tmp_path / "out" / "a.nii.gz").exists()
+    if recorded:
+        assert Run(tmp_path / "record").state == State.STOPPED
+
+
+def test_formats_are_taken_in_any_case(unimiss, folds, volume, tmp_path):
+    engine.write(volume, tmp_path / "a.nii")
+    for given, name in (("NRRD", "a.nrrd"), (".MHA", "a.mha")):
+        done = unimiss(
+            "predict", folds / "fold-0", tmp_path / "a.nii", "--output", tmp_path / "out", "--format", given
+        )
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "out" / name).exists()
 
 
 def test_ten_crops_are_corners_and_middle_of_a_larger_image_and_their_mirror_images(tmp_path, radiograph):

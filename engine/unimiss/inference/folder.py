@@ -83,7 +83,7 @@ def predict_files(
     masks = [_files(target, predictor) for target in targets]
     shares = [output / f"{case_name(case)}_probabilities.nii.gz" for case in cases]
     files = [[*own, share] if probabilities else own for own, share in zip(masks, shares, strict=True)]
-    _refuse_collisions(cases, files)
+    _refuse_collisions(cases, files, hide)
     _claim(output, predictor.labels)
     written = []
 
@@ -152,15 +152,22 @@ def _own(image: Path) -> str:
     return _WRITTEN_AS.get(suffix, suffix)
 
 
-def _refuse_collisions(cases: Sequence[Case], files: Sequence[Sequence[Path]]) -> None:
+def _refuse_collisions(cases: Sequence[Case], files: Sequence[Sequence[Path]], hide: bool) -> None:
     inputs = {image.resolve(): image for case in cases for image in case}
     first: dict[Path, Path] = {}
+
+    def shown(image: Path) -> str:
+        return "a DICOM image" if hide and is_dicom(image) else str(image)
+
     for image, target in [(case[0], file) for case, own in zip(cases, files, strict=True) for file in own]:
         if target in first:
             raise InputError(
-                f"{first[target]} and {image} would both be written to {target}; predict them apart"
+                f"{shown(first[target])} and {shown(image)} would both be written to {target}; "
+                "predict them apart"
             )
         if target.resolve() in inputs:
             replaced = inputs[target.resolve()]
-            raise InputError(f"the mask of {image} would replace {replaced}; choose another --output")
+            raise InputError(
+                f"the mask of {shown(image)} would replace {shown(replaced)}; choose another --output"
+            )
         first[target] = image
