@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby, product, zip_longest
+from types import EllipsisType
 
 import psutil
 import torch
@@ -131,7 +132,8 @@ def _scored(
     kind = torch.float16 if precision == "16-mixed" else torch.bfloat16
     for i in range(0, len(starts), at_once):
         batch = starts[i : i + at_once]
-        views = [image[..., *_block(start, patch)] for start in batch]
+        places: list[tuple[EllipsisType | slice, ...]] = [(..., *_block(start, patch)) for start in batch]
+        views = [image[place] for place in places]
         with (
             torch.inference_mode(),
             torch.autocast(image.device.type, dtype=kind, enabled=precision != "32-true"),
