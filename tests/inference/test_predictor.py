@@ -87,7 +87,7 @@ def mean_of_windows(models: list[Predictor], image: engine.Image) -> np.ndarray:
                 prepared[None],
                 member.patch,
                 1,
-                lambda views, own=member: own.score(views, mirror=False).softmax(dim=1),
+                lambda views, own=member: own.score(views).softmax(dim=1),
                 overlap=0.5,
                 mode="gaussian",
                 padding_mode="constant",
@@ -127,7 +127,9 @@ def test_an_ensemble_holds_one_image_and_one_sum_however_many_models_there_are(
     """Models that prepare an image alike share it; with other intensities each has one more image."""
     sums: list[torch.Size] = []
     monkeypatch.setattr(
-        group, "window_slabs", lambda *given: sums.append(given[1].shape) or window_slabs(*given)
+        group,
+        "window_slabs",
+        lambda *given, **mirrored: sums.append(given[1].shape) or window_slabs(*given, **mirrored),
     )
     intensity = Intensity(scheme="hounsfield", low=0, high=100, std=50)
     alike = Preprocessing(intensity=intensity, spacing=(2.0, 1.5, 1.5))

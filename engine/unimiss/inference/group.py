@@ -22,7 +22,7 @@ class Group:
     members : sequence of Member
         For segmentation.
     mirror : bool
-        Look at each window mirrored from left to right too.
+        Look at the windows of the mirror image too.
     probable : callable, optional
         Turns scores (B, classes, *patch) into probabilities, whose mean counts; without it there is only one
         member, and its scores count.
@@ -43,7 +43,7 @@ class Group:
 
     def windows(self, image: Image) -> int:
         """Count the windows that an image is seen through."""
-        return len(starts_of(self._ways[0].grid(image), self._members[0].patch))
+        return len(starts_of(self._ways[0].grid(image), self._members[0].patch)) * (2 if self._mirror else 1)
 
     def scores(self, image: Image, done: Callable[[int], None]) -> Iterator[Tensor]:
         """Scores (classes, rows, *rest), or mean probabilities, on the image's grid, row after row."""
@@ -55,12 +55,12 @@ class Group:
         prepared = [torch.from_numpy(way.prepare(image)).to(first.device) for way in self._ways]
         views = prepared[0][None] if len(prepared) == 1 else torch.stack(prepared)
         del prepared
-        yield from window_slabs(self._scored, views, first.patch, first.precision, done)
+        yield from window_slabs(self._scored, views, first.patch, first.precision, done, mirror=self._mirror)
 
     def _scored(self, views: Tensor) -> Tensor:
         """Scores of windows (B, ways to prepare, C, *patch)."""
         each = (
-            self._probable(member.score(views[:, self._ways.index(member.preprocessing)], self._mirror))
+            self._probable(member.score(views[:, self._ways.index(member.preprocessing)]))
             for member in self._members
         )
         return sum(each, start=next(each)) / len(self)

@@ -68,13 +68,10 @@ class Member:
         self.device = best_device()
         self._network = saved.network(network(saved.description) if network else None).to(self.device)
 
-    def score(self, views: Tensor, mirror: bool) -> Tensor:
-        """Scores (B, classes, *patch), float32, of windows (B, C, *patch); with `mirror` of two views.
-
-        The caller sets the precision.
-        """
+    def score(self, views: Tensor) -> Tensor:
+        """Scores (B, classes, *patch), float32, of windows (B, C, *patch); the caller sets the precision."""
         scores: Tensor = self._network(views).float()
-        return (scores + self._network(views.flip(-1)).float().flip(-1)) / 2 if mirror else scores
+        return scores
 
     def classify(self, image: Image, *, mirror: bool, ten_crop: bool) -> Tensor:
         """Probabilities (classes,), the mean over the views of an image."""

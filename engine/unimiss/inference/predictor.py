@@ -32,7 +32,7 @@ class Predictor:
         A run folder or a checkpoint; or a folder that holds several run folders, such as those of all folds,
         whose mean probabilities count then.
     mirror : bool
-        Look at every window mirrored from left to right too, and take the mean: twice the time. Not for
+        Look at every image mirrored from left to right too, and take the mean: twice the time. Not for
         classes that tell left from right; ten crops hold mirror images already.
     ten_crop : bool
         Classification of flat images: take the mean over `ten_crops` instead of the whole image.

@@ -37,6 +37,8 @@ def window_slabs(
     patch: tuple[int, ...],
     precision: str,
     done: Callable[[int], None] | None = None,
+    *,
+    mirror: bool = False,
 ) -> Iterator[Tensor]:
     """Slide a window over an image and blend the scores, those near a window's middle counting most.
 
@@ -55,6 +57,8 @@ def window_slabs(
         As Lightning Fabric names it.
     done : callable, optional
         Receives the number of windows that were scored, each time some were.
+    mirror : bool
+        Blend the windows of the mirror image (left to right) too: twice as many, in the same sums.
 
     Yields
     ------
@@ -71,7 +75,11 @@ def window_slabs(
     rows = [list(windows) for _, windows in groupby(starts, lambda start: start[0])]
     sums, weights = torch.empty(0), image.new_zeros((patch[0], *image.shape[1 - len(patch) :]))
     for windows, following in zip_longest(rows, rows[1:]):
-        for start, scores in _scored(network, image, windows, patch, precision, at_once, done):
+        looks = [(start, False) for start in windows]
+        if mirror:
+            last = image.shape[-1] - patch[-1]
+            looks += [((*start[:-1], last - start[-1]), True) for start in windows]
+        for start, scores in _scored(network, image, looks, patch, precision, at_once, done):
             if not sums.numel():
                 sums = scores.new_zeros((len(scores), *weights.shape))
             place = _block((0, *start[1:]), patch)
@@ -122,24 +130,26 @@ def _block(start: Sequence[int], size: Sequence[int]) -> tuple[slice, ...]:
 def _scored(
     network: Network,
     image: Tensor,
-    starts: Sequence[Start],
+    looks: Sequence[tuple[Start, bool]],
     patch: tuple[int, ...],
     precision: str,
     at_once: int,
     done: Callable[[int], None] | None,
 ) -> Iterator[tuple[Start, Tensor]]:
-    """Scores (classes, *patch) of windows, with where these begin."""
+    """Scores (classes, *patch) of windows, some of which are to be mirrored, with where these begin."""
     kind = torch.float16 if precision == "16-mixed" else torch.bfloat16
-    for i in range(0, len(starts), at_once):
-        batch = starts[i : i + at_once]
-        places: list[tuple[EllipsisType | slice, ...]] = [(..., *_block(start, patch)) for start in batch]
-        views = [image[place] for place in places]
+    for i in range(0, len(looks), at_once):
+        batch, views = looks[i : i + at_once], []
+        for start, mirrored in batch:
+            place: tuple[EllipsisType | slice, ...] = (..., *_block(start, patch))
+            views.append(image[place].flip(-1) if mirrored else image[place])
         with (
             torch.inference_mode(),
             torch.autocast(image.device.type, dtype=kind, enabled=precision != "32-true"),
         ):
             scores = network(torch.stack(views)).float()
-        yield from zip(batch, scores, strict=True)
+        for (start, mirrored), found in zip(batch, scores, strict=True):
+            yield start, found.flip(-1) if mirrored else found
         if done is not None:
             done(len(batch))
 
