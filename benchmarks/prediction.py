@@ -34,7 +34,7 @@ from unimiss.data.preprocessing import Intensity, Preprocessing
 from unimiss.geometry import Geometry
 from unimiss.inference import Predictor
 from unimiss.inference.resizing import resized
-from unimiss.inference.windows import starts_of
+from unimiss.inference.windows import starts_of, window_slabs
 from unimiss.io import Image, read, write
 from unimiss.models.checkpoint import Checkpoint, Description
 
@@ -112,8 +112,8 @@ def measure(part: str, folder: Path, windows: int) -> dict[str, float]:
         found["write_seconds"] = time.process_time() - began
         found["write_mib"] = (folder / "mask.nii.gz").stat().st_size / 2**20
     else:
-        prepared = member.prepare(image)
-        slabs = list(member.score(prepared, None, mirror=False))
+        prepared = torch.from_numpy(member.preprocessing.prepare(image)).to(member.device)
+        slabs = list(window_slabs(member._network, prepared, PATCH, member.precision))
         began = time.process_time()
         if part == "ours":
             rows = resized(slabs, prepared.shape[1], image.geometry.shape)

@@ -140,9 +140,9 @@ class Child:
     def ending(self) -> Ending:
         """Say how a child that is no longer alive ended."""
         code = self.process.returncode
+        if code >= 0 and self._last_kind == "stopped":
+            return Ending(Outcome.STOPPED, f"Stopped.{self._kept()}")
         if code == 0:
-            if self._last_kind == "stopped":
-                return Ending(Outcome.STOPPED, f"Stopped.{self._kept()}")
             said = f"Finished: {self._last_message.rstrip('.')}." if self._last_message else "Finished."
             return Ending(Outcome.FINISHED, said)
         if self._stop_asked and (code < 0 or not self._started):

@@ -95,6 +95,17 @@ def test_an_image_of_another_dimension_is_refused():
         Preprocessing(spacing=(1, 1, 1), intensity=BY_PERCENTILE).prepare(flat)
 
 
+def test_three_channels_are_colours_of_flat_images_but_not_of_volumes():
+    colours = np.zeros((3, 8, 8), np.float32)
+    colours[1, 2:4] = 100
+    flat = engine.Image(colours, engine.Geometry.from_spacing((8, 8)))
+    assert Preprocessing(size=(8, 8), intensity=BY_PERCENTILE).prepare(flat).shape == (1, 8, 8)
+    with pytest.raises(InputError, match="has 3 channels; this model takes 1"):
+        Preprocessing(spacing=(1, 1, 1), intensity=BY_PERCENTILE).prepare(
+            engine.Image(np.zeros((3, 4, 8, 8), np.float32), engine.Geometry.from_spacing((4, 8, 8)))
+        )
+
+
 def test_a_case_is_made_once_and_read_in_pieces(tmp_path):
     cache, made = Cache(tmp_path), []
     array = np.random.default_rng(0).random((1, 70, 90, 80)).astype(np.float16)

@@ -8,14 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from monai.inferers import sliding_window_inference
 
 import unimiss as engine
 from unimiss.data.preprocessing import Intensity, Preprocessing
 from unimiss.errors import InputError
-from unimiss.inference import Predictor, resizing
+from unimiss.inference import Predictor, cases, group, resizing
 from unimiss.inference.components import keep_largest
 from unimiss.inference.crops import ten_crops
+from unimiss.inference.windows import window_slabs
 from unimiss.models.checkpoint import Checkpoint, Description
+from unimiss.runs import Run, State
 
 ORGANS = {0: "background", 3: "liver", 7: "spleen"}
 
@@ -64,15 +68,86 @@ def radiograph() -> engine.Image:
     return engine.Image(values, engine.Geometry.from_spacing(values.shape[1:]))
 
 
+def exact(path: Path) -> Predictor:
+    """Load a model, or several, to compute in float32 on any machine."""
+    predictor = Predictor(path)
+    for member in predictor._members:
+        member.precision = "32-true"
+    return predictor
+
+
+def mean_of_windows(models: list[Predictor], image: engine.Image) -> np.ndarray:
+    """Blend each model's probabilities of windows by MONAI, resize them to the image's grid, take the mean."""
+    found = []
+    for predictor in models:
+        (member,) = predictor._members
+        prepared = torch.from_numpy(member.preprocessing.prepare(image)).to(member.device)
+        with torch.inference_mode():
+            blended = sliding_window_inference(
+                prepared[None],
+                member.patch,
+                1,
+                lambda views, own=member: own.score(views).softmax(dim=1),
+                overlap=0.5,
+                mode="gaussian",
+                padding_mode="constant",
+                cval=float(prepared.min()),
+            )
+        found.append(F.interpolate(blended, size=image.geometry.shape, mode="trilinear")[0].cpu().numpy())
+    return np.mean(found, axis=0)
+
+
 def test_a_folder_of_runs_decides_by_the_mean_of_their_probabilities(folds, volume):
-    together = Predictor(folds)
+    together = exact(folds)
     shares: list[float] = []
     mask, found = together.segment(volume, shares.append, probabilities=True)
-    alone = [Predictor(folds / f"fold-{seed}").probabilities(volume).array for seed in range(2)]
-    assert np.abs(alone[0] - alone[1]).max() > 0.01
-    np.testing.assert_allclose(found.array, np.mean(alone, axis=0), atol=1e-5)
+    alone = [exact(folds / f"fold-{seed}") for seed in range(2)]
+    expected = mean_of_windows(alone, volume)
+    assert np.abs(expected - mean_of_windows(alone[:1], volume)).max() > 0.01
+    np.testing.assert_allclose(found.array, expected, atol=1e-5)
     np.testing.assert_array_equal(mask.array[0], np.array(list(ORGANS))[found.array.argmax(axis=0)])
     assert mask.labels == ORGANS
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+
+
+def test_models_of_other_voxel_sizes_or_windows_decide_together_by_their_number(tmp_path, volume):
+    intensity = Intensity(scheme="hounsfield", low=0, high=100, std=50)
+    for seed in range(3):
+        other = {"preprocessing": Preprocessing(intensity=intensity, spacing=(2.5, 1.5, 1.5))} if seed else {}
+        model(tmp_path / f"fold-{seed}", seed, **other)
+    expected = mean_of_windows([exact(tmp_path / f"fold-{seed}") for seed in range(3)], volume)
+    np.testing.assert_allclose(exact(tmp_path).probabilities(volume).array, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_an_ensemble_holds_one_image_and_one_sum_however_many_models_there_are(
+    tmp_path, volume, mirror, monkeypatch
+):
+    """Models that prepare an image alike share it; with other intensities each has one more image."""
+    sums: list[torch.Size] = []
+    monkeypatch.setattr(
+        group,
+        "window_slabs",
+        lambda *given, **mirrored: sums.append(given[1].shape) or window_slabs(*given, **mirrored),
+    )
+    intensity = Intensity(scheme="hounsfield", low=0, high=100, std=50)
+    alike = Preprocessing(intensity=intensity, spacing=(2.0, 1.5, 1.5))
+    for seed in range(3):
+        model(tmp_path / f"fold-{seed}", seed, **({"preprocessing": alike} if seed else {}))
+    Predictor(tmp_path, mirror=mirror).predict(volume)
+    assert [tuple(shape[:2]) for shape in sums] == [(1, 1)]
+    model(tmp_path / "fold-3", 3)
+    Predictor(tmp_path, mirror=mirror).predict(volume)
+    assert [tuple(shape[:2]) for shape in sums[1:]] == [(2, 1)]
+
+
+def test_progress_ends_at_one_where_an_image_is_coarser_than_the_network_s_grid(folds):
+    thin = engine.Image(
+        np.ones((1, 1, 30, 30), np.int16), engine.Geometry.from_spacing((1, 30, 30), (80, 1, 1))
+    )
+    shares: list[float] = []
+    Predictor(folds / "fold-0").predict(thin, shares.append)
     assert shares == sorted(shares)
     assert shares[-1] == 1
 
@@ -141,6 +216,56 @@ def test_a_fold_without_a_checkpoint_is_named(tmp_path):
     (tmp_path / "fold-1" / "events.jsonl").write_text("")
     with pytest.raises(InputError, match="fold-1 has no checkpoint yet"):
         Predictor(tmp_path)
+
+
+def test_one_run_or_runs_that_lie_deeper_are_named_in_words(tmp_path):
+    model(tmp_path / "all" / "fold-0", 0)
+    with pytest.raises(InputError, match=r"all holds 1 run; name it: .*fold-0"):
+        Predictor(tmp_path / "all")
+    with pytest.raises(InputError, match=r"holds runs in all; name .*all"):
+        Predictor(tmp_path)
+    model(tmp_path / "all" / "fold-1", 1)
+    model(tmp_path / "all" / "older" / "fold-0", 2)
+    with pytest.raises(InputError, match="all holds runs in older"):
+        Predictor(tmp_path / "all")
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("flat", [False, True])
+def test_an_interrupted_prediction_says_so_and_keeps_what_is_done(
+    unimiss, tmp_path, volume, radiograph, monkeypatch, recorded, flat
+):
+    image, suffix = (radiograph, "png") if flat else (volume, "nii.gz")
+    for name in "ab":
+        engine.write(image, tmp_path / "in" / f"{name}.{suffix}")
+
+    def read_one(files: tuple[Path, ...]) -> engine.Image:
+        if files[0].name.startswith("b"):
+            raise KeyboardInterrupt
+        return engine.read(files[0])
+
+    monkeypatch.setattr(cases, "read_image", read_one)
+    run = ["--run", tmp_path / "record"] if recorded else []
+    trained = model(tmp_path / "model", 0, flat=flat)
+    done = unimiss("predict", trained, tmp_path / "in", "--output", tmp_path / "out", *run)
+    assert done.returncode == 1
+    assert f"stopped; what was finished is in {tmp_path / 'out'}" in done.stdout + done.stderr
+    if flat:
+        assert len((tmp_path / "out" / "predictions.csv").read_text().splitlines()) == 2
+    else:
+        assert (tmp_path / "out" / "a.nii.gz").exists()
+    if recorded:
+        assert Run(tmp_path / "record").state == State.STOPPED
+
+
+def test_formats_are_taken_in_any_case(unimiss, folds, volume, tmp_path):
+    engine.write(volume, tmp_path / "a.nii")
+    for given, name in (("NRRD", "a.nrrd"), (".MHA", "a.mha")):
+        done = unimiss(
+            "predict", folds / "fold-0", tmp_path / "a.nii", "--output", tmp_path / "out", "--format", given
+        )
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "out" / name).exists()
 
 
 def test_ten_crops_are_corners_and_middle_of_a_larger_image_and_their_mirror_images(tmp_path, radiograph):

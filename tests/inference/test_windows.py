@@ -41,6 +41,19 @@ def test_slabs_together_are_what_monai_makes_of_the_whole(grid, patch):
     torch.testing.assert_close(torch.cat(slabs, dim=1), whole, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("width", [8, 25, 24])
+def test_the_mirror_image_gives_mirrored_scores_in_sums_of_one_image(width):
+    """Windows at the right edge lie closer together than at the left, so both orders of them count."""
+    image = torch.randn(2, 18, width, generator=torch.Generator().manual_seed(0))
+    plain, other = (
+        torch.cat(list(window_slabs(Local(), one, (8, 8), "32-true", mirror=True)), dim=1)
+        for one in (image, image.flip(-1))
+    )
+    torch.testing.assert_close(other.flip(-1), plain, atol=1e-5, rtol=1e-5)
+    alone = torch.cat(list(window_slabs(Local(), image, (8, 8), "32-true")), dim=1)
+    assert not torch.allclose(alone, plain, atol=1e-2)
+
+
 def test_progress_ends_at_one_and_never_goes_back():
     shares: list[float] = []
     window_scores(Local(), torch.randn(1, 40, 40, 40), (16, 16, 16), "32-true", shares.append)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 from dicom_maker import PERSONAL, made, save, save_all, slices
 from pydicom import Dataset, dcmread
 
-from unimiss.errors import InputError
+from unimiss.errors import InputError, JobError
+from unimiss.geometry import Geometry
 from unimiss.inference.folder import predict_files
 from unimiss.io import Image, read, write
 from unimiss.io.dicom.concepts import GENERIC, concept
@@ -193,3 +195,67 @@ def test_predicted_segmentations_have_no_patient_in_their_names(tmp_path: Path) 
     write(mask_of(read(folder)), tmp_path / "plain.nii.gz")
     with pytest.raises(InputError, match=r"plain\.nii\.gz is no DICOM image"):
         predict_files(Marks(), [tmp_path / "plain.nii.gz"], tmp_path / "masks", suffix=".dcm", **quiet)
+
+
+def test_a_series_that_no_segmentation_can_refer_to_is_left_out_before_it_is_predicted(
+    tmp_path: Path,
+) -> None:
+    scan(tmp_path / "Doe^Jane" / "ct", SeriesInstanceUID="1.2.99")
+    bare, _ = scan(tmp_path / "Doe^Jane" / "bare")
+    for file in bare.iterdir():
+        header = dcmread(file)
+        del header.FrameOfReferenceUID
+        header.save_as(file)
+    plain = Image(np.zeros((1, 9, 9), np.uint8), Geometry.from_spacing((9, 9)))
+    write(plain, tmp_path / "Doe^Jane" / "thumb.png")
+    seen, said = [], []
+
+    class Counts(Marks):
+        def segment(self, image: Image, progress: object, *, probabilities: bool) -> tuple[Image, None]:
+            seen.append(image)
+            return mask_of(image), None
+
+    def predicted(**options: bool) -> None:
+        predict_files(
+            Counts(),
+            [tmp_path / "Doe^Jane"],
+            tmp_path / "masks",
+            suffix=".dcm",
+            progress=lambda share, name: said.append(name),
+            warn=said.append,
+            **options,
+        )
+
+    with pytest.raises(JobError, match="1 of 3 inputs were segmented"):
+        predicted()
+    assert len(seen) == len(list((tmp_path / "masks").glob("*.dcm"))) == 1
+    assert any("bare" in sentence and "has no FrameOfReferenceUID" in sentence for sentence in said)
+    assert any("thumb.png: a DICOM segmentation refers to" in sentence for sentence in said)
+
+
+def test_hidden_names_of_dicom_files_and_folders_are_in_no_sentence(tmp_path: Path) -> None:
+    folder, _ = scan(tmp_path / "Doe^Jane")
+    in_space = sorted(folder.iterdir(), key=lambda file: dcmread(file).ImagePositionPatient[2])
+    in_space.pop(2).unlink()
+    for number, file in enumerate(in_space):
+        file.rename(folder / f"jane_{number}.dcm")
+    whole, _ = scan(tmp_path / "other", SeriesInstanceUID="1.2.99")
+    said: list[str] = []
+
+    def predicted(inputs: list[Path], **options: bool) -> None:
+        options = {"progress": lambda share, name: said.append(name), "warn": said.append, **options}
+        predict_files(Marks(), inputs, tmp_path / "masks", **options)
+
+    with pytest.raises(JobError):
+        predicted([folder, whole], hide=True)
+    assert any("left out: " in sentence for sentence in said)
+    assert not [sentence for sentence in said if "jane" in sentence.lower()]
+    with pytest.raises(InputError) as refused:
+        predicted([folder], hide=True)
+    assert "jane" not in str(refused.value).lower()
+    with pytest.raises(InputError) as refused:
+        predicted([whole, shutil.copytree(whole, tmp_path / "Jane Doe")], hide=True)
+    assert "would both be written to" in str(refused.value)
+    assert "jane" not in str(refused.value).lower()
+    with pytest.raises(InputError, match="Jane"):
+        predicted([folder])

@@ -54,7 +54,11 @@ def predict(
     from unimiss.inference.table import classify_files
     from unimiss.runs.writer import RunWriter
 
-    suffix = None if format is None else _SUFFIXES.get(format, f".{format.lstrip('.')}")
+    suffix = None
+    if format is not None:
+        suffix = _SUFFIXES.get(format.lower(), f".{format.lower().lstrip('.')}")
+    ended = f"stopped; what was finished is in {output}"
+    stopped = False
     with Display() as display, nullcontext() if run is None else RunWriter(run, listener=display) as writer:
 
         def tell(kind: str, **fields: Any) -> None:
@@ -65,7 +69,7 @@ def predict(
 
         def progress(share: float, name: str) -> None:
             if writer is not None and writer.should_stop():
-                raise Stopped(f"stopped; what was finished is in {output}")
+                raise Stopped(ended)
             tell("progress", done=round(share, 4), stage=f"predicting {name}")
 
         def warn(message: str) -> None:
@@ -78,7 +82,9 @@ def predict(
             if predictor.task == "classification":
                 if suffix not in (None, ".csv") or probabilities:
                     raise InputError(f"{model} classifies: its table holds all probabilities and is a csv")
-                written = classify_files(predictor, inputs, output, progress=progress, warn=warn)
+                written = classify_files(
+                    predictor, inputs, output, hide=writer is not None, progress=progress, warn=warn
+                )
                 message = f"the classes of the images are in {written}"
             else:
                 masks = predict_files(
@@ -87,14 +93,18 @@ def predict(
                     output,
                     suffix=suffix,
                     probabilities=probabilities,
+                    hide=writer is not None,  # a run folder is passed on
                     progress=progress,
                     warn=warn,
                 )
                 message = f"{len(masks)} mask{'s' * (len(masks) != 1)} written to {output}"
-        except Stopped as stop:
-            tell("stopped", message=str(stop))
+        except (Stopped, KeyboardInterrupt):
+            stopped = True
+            tell("stopped", message=ended)
         else:
             tell("finished", message=message)
+    if stopped:  # once the run is recorded as stopped, and not as failed
+        raise typer.Exit(1)
 
 
 def evaluate(

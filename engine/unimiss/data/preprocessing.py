@@ -119,7 +119,12 @@ class Preprocessing(Settings):
         return 3 if self.spacing is not None else len(self.size or (0, 0))
 
     def grid(self, image: Image) -> tuple[int, ...]:
-        """Spatial shape of the prepared image."""
+        """Spatial shape of the prepared image; what is too large, or has other axes, is an InputError."""
+        if image.geometry.ndim != self.dimension:
+            raise InputError(
+                f"{_name(image)} has {image.geometry.ndim} spatial axes of size {image.geometry.shape}; "
+                f"this model takes {'volumes' if self.dimension == 3 else 'flat images'}"
+            )
         if self.spacing is None:
             return self.size or image.geometry.shape
         extent = np.multiply(image.geometry.shape, image.geometry.spacing)
@@ -137,7 +142,7 @@ class Preprocessing(Settings):
         InputError
             The image has another number of axes or channels than the network, or too many voxels.
         """
-        channels, grid = self._channels(image), self.grid(image)
+        grid, channels = self.grid(image), self._channels(image)
         try:
             return self.intensity.apply(_resample(_finite(channels), grid))
         except (MemoryError, RuntimeError) as error:  # torch reports a lack of memory as RuntimeError
@@ -160,11 +165,6 @@ class Preprocessing(Settings):
         return np.asarray(out[0].to(torch.uint8).numpy())
 
     def _channels(self, image: Image) -> NDArray[np.generic]:
-        if image.geometry.ndim != self.dimension:
-            raise InputError(
-                f"{_name(image)} has {image.geometry.ndim} spatial axes of size {image.geometry.shape}; "
-                f"this model takes {'volumes' if self.dimension == 3 else 'flat images'}"
-            )
         array = image.array
         if image.channels == self.channels:
             return array
@@ -175,7 +175,7 @@ class Preprocessing(Settings):
             )
         if image.channels == 1:
             return np.repeat(array, self.channels, axis=0)
-        if image.channels == 3 and self.channels == 1:
+        if image.channels == 3 and self.channels == 1 and self.dimension == 2:  # colours; of volumes anything
             return np.tensordot([0.299, 0.587, 0.114], array, axes=1)[None]
         raise InputError(f"{_name(image)} has {image.channels} channels; this model takes {self.channels}")
 

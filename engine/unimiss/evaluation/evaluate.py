@@ -59,7 +59,7 @@ def write_csv(report: AnyReport, path: Path) -> None:
     """
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(report.rows())
-    atomic.write_text(path, _storable(text.getvalue()))
+    atomic.write_text(path, text.getvalue())
 
 
 def write_report(report: AnyReport, path: Path) -> Path:
@@ -93,8 +93,3 @@ def _table(predictions: Path) -> Path | None:
         return None
     tables = list(predictions.glob("*.csv"))
     return tables[0] if len(tables) == 1 else None
-
-
-def _storable(text: str) -> str:
-    """Names of files may hold bytes that are no text."""
-    return text.encode("utf-8", "replace").decode()

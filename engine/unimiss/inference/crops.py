@@ -19,18 +19,18 @@ def ten_crops(preprocessing: Preprocessing, image: Image) -> NDArray[np.float32]
     -------
     array, shape (10, channels, *size)
         Top left, top right, bottom left, bottom right, middle; then these mirrored from left to right.
-
-    Raises
-    ------
-    InputError
-        The model takes volumes, or flat images as large as they come.
     """
-    if preprocessing.size is None or len(preprocessing.size) != 2:
-        raise InputError("ten crops are taken of flat images, and this model takes volumes; leave them out")
-    height, width = preprocessing.size
+    height, width = flat_size(preprocessing)
     size = round(height * _LARGER), round(width * _LARGER)
     large = preprocessing.model_copy(update={"size": size}).prepare(image)
     down, right = size[0] - height, size[1] - width
     corners = [(0, 0), (0, right), (down, 0), (down, right), (down // 2, right // 2)]
     crops = np.stack([large[:, y : y + height, x : x + width] for y, x in corners])
     return np.concatenate([crops, crops[..., ::-1]])
+
+
+def flat_size(preprocessing: Preprocessing) -> tuple[int, int]:
+    """Height and width of the network's input; crops of other networks than for flat images are refused."""
+    if preprocessing.size is None or len(preprocessing.size) != 2:
+        raise InputError("ten crops are taken of flat images, and this model takes volumes; leave them out")
+    return preprocessing.size

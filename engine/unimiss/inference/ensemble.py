@@ -30,8 +30,19 @@ def _models(model: Path | str) -> list[Path | str]:
     folder = Path(model)
     if str(model) == checkpoint.STARTER or not folder.is_dir() or _has_checkpoint(folder):
         return [model]
-    runs = sorted(path for path in folder.iterdir() if path.is_dir() and _is_run(path))
-    if Run(folder).exists() or len(runs) < 2:
+    if Run(folder).exists():
+        return [model]
+    inside = sorted(path for path in folder.iterdir() if path.is_dir())
+    runs = [path for path in inside if _is_run(path)]
+    deeper = next((p for p in inside if p not in runs and any(map(_is_run, p.glob("*")))), None)
+    if deeper is not None:
+        raise InputError(
+            f"{folder} holds runs in {deeper.name}; name {deeper}, or put all runs that decide together "
+            "directly into one folder"
+        )
+    if len(runs) == 1:
+        raise InputError(f"{folder} holds 1 run; name it: {runs[0]}")
+    if not runs:
         return [model]
     for run in runs:
         if not _has_checkpoint(run):

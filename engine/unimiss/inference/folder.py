@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from unimiss.data.cases import case_name
 from unimiss.errors import InputError
-from unimiss.inference.cases import find_cases, predict_each
+from unimiss.inference.cases import Case, find_cases, make_folder, predict_each
 from unimiss.inference.predictor import Predictor
-from unimiss.io import Image, is_dicom, suffix_of, write
+from unimiss.io import Image, dicom, is_dicom, suffix_of, write
 from unimiss.runs import atomic
 
 _FORMATS = (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".dcm")
+_OFFERED = "nii.gz, nii, nrrd, mha, png, dicom-seg"  # by the command's option
 _FOLDER = re.compile(r"[^\W_][\w ()+,=@-]*(?<! )")  # names of classes that are folders on any system
 _WRITTEN_AS = dict.fromkeys((".jpg", ".jpeg", ".gif", ".tif", ".tiff"), ".png")  # JPEG would lose labels
 
@@ -27,6 +29,7 @@ def predict_files(
     *,
     suffix: str | None = None,
     probabilities: bool = False,
+    hide: bool = False,
     progress: Callable[[float, str], None],
     warn: Callable[[str], None],
 ) -> list[Path]:
@@ -47,6 +50,8 @@ def predict_files(
         for DICOM alone.
     probabilities : bool
         Also write ``<name>_probabilities.nii.gz`` with a channel for each class.
+    hide : bool
+        Leave names of DICOM files and folders, which may be the patient's, out of sentences about cases.
     progress : callable
         Receives the finished share, 0 to 1, and the current case's name.
     warn : callable
@@ -60,41 +65,64 @@ def predict_files(
     Raises
     ------
     InputError
-        No input can be used, two would get the same mask, the format is unknown, or a class cannot be a
-        folder's name.
+        No input can be used, two would get the same mask, a file would replace an input, the folder holds
+        masks of other classes, the format is unknown, or a class cannot be a folder's name.
     JobError
-        A mask could not be written.
+        Some inputs could not be segmented, or a mask could not be written, which ends the work.
     """
     if suffix is not None and suffix not in _FORMATS:
-        raise InputError(f"masks cannot be written as {suffix}; use one of {', '.join(_FORMATS)}")
+        raise InputError(f"masks cannot be written as {suffix.lstrip('.')}; use one of {_OFFERED}")
     if suffix == ".png" and predictor.preprocessing.dimension == 3:
         raise InputError("a PNG holds one flat picture; volumes need nii.gz, nrrd or mha")
     cases = find_cases(inputs, predictor.preprocessing.files, warn)
-    other = next((case[0] for case in cases if not is_dicom(case[0])), None)
-    if suffix == ".dcm" and other is not None:
+    if suffix == ".dcm" and not any(is_dicom(case[0]) for case in cases):
         raise InputError(
-            f"{other} is no DICOM image, and a DICOM segmentation refers to one; use another --format"
+            f"{cases[0][0]} is no DICOM image, and a DICOM segmentation refers to one; use another --format"
         )
     targets = [output / f"{case_name(case)}{suffix or _own(case[0])}" for case in cases]
-    files = [_files(target, predictor) for target in targets]
-    _refuse_collisions([case[0] for case in cases], files)
-    if output.exists() and not output.is_dir():
-        raise InputError(f"{output} is a file; masks need a folder")
-    atomic.write_json(output / "labels.json", {str(v): name for v, name in predictor.labels.items()})
+    masks = [_files(target, predictor) for target in targets]
+    shares = [output / f"{case_name(case)}_probabilities.nii.gz" for case in cases]
+    files = [[*own, share] if probabilities else own for own, share in zip(masks, shares, strict=True)]
+    _refuse_collisions(cases, files, hide)
+    _claim(output, predictor.labels)
     written = []
 
-    def work(image: Image, report: Callable[[float], None]) -> tuple[Image, Image | None]:
-        return predictor.segment(image, report, probabilities=probabilities)
-
-    for i, (mask, scores) in predict_each(cases, work, done="segmented", progress=progress, warn=warn):
-        if files[i] == [targets[i]]:
+    def work(i: int, image: Image, report: Callable[[float], None]) -> None:
+        folder = next((file for file in files[i] if file.is_dir()), None)
+        if folder is not None:
+            raise InputError(f"{folder} is a folder in the place of a mask; choose another --output")
+        if suffix == ".dcm":
+            try:
+                dicom.require_source(image)
+            except InputError as error:
+                raise InputError(f"{cases[i][0]}: {error}") from error
+        mask, scores = predictor.segment(image, report, probabilities=probabilities)
+        if masks[i] == [targets[i]]:
             write(mask, targets[i])
         else:
-            _write_apart(mask, files[i])
+            _write_apart(mask, masks[i])
         if scores is not None:
-            write(scores, output / f"{case_name(cases[i])}_probabilities.nii.gz")
-        written += files[i]
+            write(scores, shares[i])
+        written.extend(masks[i])
+
+    predict_each(cases, work, done="segmented", hide=hide, progress=progress, warn=warn)
     return written
+
+
+def _claim(output: Path, labels: Mapping[int, str]) -> None:
+    """Make the folder, with ``labels.json``; masks of other classes in it would get wrong names."""
+    make_folder(output, "masks need")
+    file, names = output / "labels.json", {str(value): name for value, name in labels.items()}
+    if file.is_file() and any(suffix_of(path) for path in output.rglob("*")):
+        try:
+            there = list(json.loads(file.read_text(encoding="utf-8")).items())
+        except (OSError, ValueError, AttributeError):
+            there = []
+        if there != list(names.items()):
+            raise InputError(
+                f"{output} holds masks of other classes, those of {file}; choose another --output"
+            )
+    atomic.write_json(file, names)
 
 
 def _files(target: Path, predictor: Predictor) -> list[Path]:
@@ -124,13 +152,22 @@ def _own(image: Path) -> str:
     return _WRITTEN_AS.get(suffix, suffix)
 
 
-def _refuse_collisions(images: Sequence[Path], files: Sequence[Sequence[Path]]) -> None:
+def _refuse_collisions(cases: Sequence[Case], files: Sequence[Sequence[Path]], hide: bool) -> None:
+    inputs = {image.resolve(): image for case in cases for image in case}
     first: dict[Path, Path] = {}
-    for image, target in [(image, file) for image, own in zip(images, files, strict=True) for file in own]:
+
+    def shown(image: Path) -> str:
+        return "a DICOM image" if hide and is_dicom(image) else str(image)
+
+    for image, target in [(case[0], file) for case, own in zip(cases, files, strict=True) for file in own]:
         if target in first:
             raise InputError(
-                f"{first[target]} and {image} would both be written to {target}; predict them apart"
+                f"{shown(first[target])} and {shown(image)} would both be written to {target}; "
+                "predict them apart"
             )
-        if target.resolve() == image.resolve():
-            raise InputError(f"the mask of {image} would replace it; choose another --output")
+        if target.resolve() in inputs:
+            replaced = inputs[target.resolve()]
+            raise InputError(
+                f"the mask of {shown(image)} would replace {shown(replaced)}; choose another --output"
+            )
         first[target] = image

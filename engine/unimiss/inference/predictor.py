@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from unimiss.data.datasets import Kind
-from unimiss.errors import InputError, JobError
+from unimiss.errors import InputError
 from unimiss.inference.components import keep_largest
+from unimiss.inference.crops import flat_size
 from unimiss.inference.ensemble import load_members
-from unimiss.inference.member import MakeNetwork, Member
-from unimiss.inference.resizing import resized
+from unimiss.inference.group import grouped
+from unimiss.inference.member import MakeNetwork
 from unimiss.io import Image
 
 Progress = Callable[[float], None]
@@ -32,7 +33,7 @@ class Predictor:
         whose mean probabilities count then.
     mirror : bool
         Look at every image mirrored from left to right too, and take the mean: twice the time. Not for
-        classes that tell left from right.
+        classes that tell left from right; ten crops hold mirror images already.
     ten_crop : bool
         Classification of flat images: take the mean over `ten_crops` instead of the whole image.
     largest_component : bool
@@ -75,10 +76,11 @@ class Predictor:
         self.labels = description.labels
         self.overlapping = description.overlapping
         self.preprocessing = self._members[0].preprocessing
+        probable = self._probable if len(self._members) > 1 else None
+        self._groups = grouped(self._members, mirror=mirror, probable=probable)
         if ten_crop:
             self._require("classification", "classify, and ten crops are for that")
-            if self.preprocessing.dimension != 2:
-                raise InputError(f"{model} takes volumes; ten crops are taken of flat images")
+            flat_size(self.preprocessing)
         if largest_component:
             self._require("segmentation", "segment, and components are for that")
 
@@ -157,11 +159,9 @@ class Predictor:
     def _scores(self, image: Image, progress: Progress | None) -> Iterator[Tensor]:
         """Scores (classes, rows, *rest) on the image's grid, row after row: logits of one model.
 
-        Of several models the mean of their probabilities; they go through the image side by side, so that
-        no more than a few rows of scores are held, however many models there are.
+        Of several models the mean of their probabilities.
         """
-        total = sum(member.windows(image) for member in self._members) * (2 if self._mirror else 1)
-        finished = 0
+        total, finished = sum(group.windows(image) for group in self._groups), 0
 
         def done(windows: int) -> None:
             nonlocal finished
@@ -169,14 +169,14 @@ class Predictor:
             if progress is not None:
                 progress(finished / total)
 
-        each = [self._scored(member, image, done) for member in self._members]
-        for rows in zip(*each, strict=True):
-            yield rows[0] if len(rows) == 1 else torch.stack([*map(self._probable, rows)]).mean(dim=0)
-
-    def _scored(self, member: Member, image: Image, done: Callable[[int], None]) -> Iterator[Tensor]:
-        prepared = member.prepare(image)
-        slabs = member.score(prepared, done, mirror=self._mirror)
-        yield from resized(slabs, prepared.shape[1], image.geometry.shape)
+        for rows in zip(*(group.scores(image, done) for group in self._groups), strict=True):
+            if len(rows) == 1:
+                yield rows[0]
+            else:
+                each = (scores * len(group) for scores, group in zip(rows, self._groups, strict=True))
+                yield sum(each, start=next(each)) / len(self._members)
+        if progress is not None and finished < total:  # the last rows on a finer grid may not be needed
+            progress(1.0)
 
     def _decided(self, scores: Tensor) -> Tensor:
         """Channels of the mask, uint8 (channels, rows, *rest), from what `_scores` gave.
@@ -193,10 +193,11 @@ class Predictor:
 
     def _shares(self, scores: Tensor) -> Tensor:
         """Probabilities (classes, rows, *rest) from what `_scores` gave."""
-        return self._probable(scores) if len(self._members) == 1 else scores
+        return self._probable(scores[None])[0] if len(self._members) == 1 else scores
 
     def _probable(self, logits: Tensor) -> Tensor:
-        return logits.sigmoid() if self.overlapping else logits.softmax(dim=0)
+        """Probabilities (B, classes, *rest) from logits."""
+        return logits.sigmoid() if self.overlapping else logits.softmax(dim=1)
 
     def _require(self, task: Kind, verb: str) -> None:
         if self.task != task:
@@ -211,4 +212,4 @@ def _naming_memory(shape: Sequence[int]) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:  # a CPU reports a lack of memory as RuntimeError
         if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
             raise
-        raise JobError(f"an image of {tuple(shape)} voxels needs more memory than there is") from error
+        raise InputError(f"an image of {tuple(shape)} voxels needs more memory than there is") from error

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from unimiss.data.cases import case_name
-from unimiss.errors import InputError
-from unimiss.inference.cases import Case, find_cases, predict_each
+from unimiss.inference.cases import Case, find_cases, make_folder, predict_each
 from unimiss.inference.predictor import Predictor
 from unimiss.io import Image, is_dicom
 from unimiss.runs import atomic
 
 TABLE = "predictions.csv"
+_SECONDS_UNSAVED = 2.0
 
 
 def classify_files(
@@ -23,6 +24,7 @@ def classify_files(
     inputs: Sequence[Path],
     output: Path,
     *,
+    hide: bool = False,
     progress: Callable[[float, str], None],
     warn: Callable[[str], None],
 ) -> Path:
@@ -30,7 +32,8 @@ def classify_files(
 
     It has a line for each case: ``image``, its file name, or its path where two have the same name;
     ``label``, its class, of overlapping ones all of them joined by ``|``; then the probability of each class.
-    When the work ends early, the table holds what was done.
+    The table is written before the first case, and every two seconds from then on: however the work ends, it
+    holds what was done.
 
     Parameters
     ----------
@@ -40,6 +43,8 @@ def classify_files(
         Images or folders of images; of several modalities as `predict_files` takes them.
     output : Path
         Folder for the table.
+    hide : bool
+        Leave names of DICOM files and folders, which may be the patient's, out of sentences about cases.
     progress : callable
         Receives the finished share, 0 to 1, and the current case's name.
     warn : callable
@@ -57,26 +62,34 @@ def classify_files(
     JobError
         Some inputs could not be classified, or the table could not be written.
     """
-    if output.exists() and not output.is_dir():
-        raise InputError(f"{output} is a file; the table needs a folder")
     cases = find_cases(inputs, predictor.preprocessing.files, warn)
     images = _unique_names(cases)
-    rows: list[list[str]] = []
+    rows = [["image", "label", *predictor.labels.values()]]
+    table, saved = output / TABLE, time.monotonic()
 
-    def work(image: Image, report: Callable[[float], None]) -> dict[str, float]:
-        return predictor.classify(image)
+    def save() -> None:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        atomic.write_text(table, text.getvalue())
 
+    def work(i: int, image: Image, report: Callable[[float], None]) -> None:
+        nonlocal saved
+        found = predictor.classify(image)
+        label = "|".join(predictor.decide(found))
+        rows.append([images[i], label, *(f"{probability:.6f}" for probability in found.values())])
+        if time.monotonic() - saved > _SECONDS_UNSAVED:
+            save()
+            saved = time.monotonic()
+
+    make_folder(output, "the table needs")
+    if not table.is_file():  # an older one stays until there is a newer
+        save()
     try:
-        for i, found in predict_each(cases, work, done="classified", progress=progress, warn=warn):
-            label = "|".join(predictor.decide(found))
-            rows.append([images[i], label, *(f"{probability:.6f}" for probability in found.values())])
+        predict_each(cases, work, done="classified", hide=hide, progress=progress, warn=warn)
     finally:
-        if rows:
-            text = io.StringIO()
-            names = ["image", "label", *predictor.labels.values()]
-            csv.writer(text, lineterminator="\n").writerows([names, *rows])
-            atomic.write_text(output / TABLE, text.getvalue())
-    return output / TABLE
+        if len(rows) > 1:
+            save()
+    return table
 
 
 def _unique_names(cases: Sequence[Case]) -> list[str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby, product, zip_longest
+from types import EllipsisType
 
 import psutil
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 _OVERLAP = 0.5
 _AT_ONCE = {"cpu": 2**18, "cuda": 2**23}  # voxels of windows that go through together; more is no faster
@@ -17,6 +18,7 @@ _BYTES = 512  # that a voxel of a window needs on its way through the largest ne
 _SHARE = 0.5  # of the free memory that windows may fill
 
 Start = tuple[int, ...]
+Network = Callable[[Tensor], Tensor]
 
 
 def starts_of(grid: Sequence[int], patch: Sequence[int]) -> list[Start]:
@@ -30,11 +32,13 @@ def starts_of(grid: Sequence[int], patch: Sequence[int]) -> list[Start]:
 
 
 def window_slabs(
-    network: nn.Module,
+    network: Network,
     image: Tensor,
     patch: tuple[int, ...],
     precision: str,
     done: Callable[[int], None] | None = None,
+    *,
+    mirror: bool = False,
 ) -> Iterator[Tensor]:
     """Slide a window over an image and blend the scores, those near a window's middle counting most.
 
@@ -43,33 +47,39 @@ def window_slabs(
 
     Parameters
     ----------
-    network : Module
-        In evaluation mode; maps (B, C, *patch) to (B, classes, *patch).
-    image : Tensor, shape (C, *grid)
-        Prepared; on the network's device.
+    network : callable
+        In evaluation mode; maps (B, …, C, *patch) to (B, classes, *patch).
+    image : Tensor, shape (…, C, *grid)
+        Prepared, perhaps in several ways; on the network's device.
     patch : tuple of int
         Size of a window; smaller images are padded with their smallest value.
     precision : str
         As Lightning Fabric names it.
     done : callable, optional
         Receives the number of windows that were scored, each time some were.
+    mirror : bool
+        Blend the windows of the mirror image (left to right) too: twice as many, in the same sums.
 
     Yields
     ------
     Tensor, shape (classes, rows, *rest of the grid), float32
         The scores of the next rows along the first axis.
     """
-    grid = image.shape[1:]
+    grid = image.shape[-len(patch) :]
     before = [max(0, length - size) // 2 for size, length in zip(grid, patch, strict=True)]
     inner = _block(before, grid)
     image = _padded(image, patch, before)
     weight = _importance(patch, image.device)
     at_once = windows_at_once(patch, image.device)
-    starts = starts_of(image.shape[1:], patch)
+    starts = starts_of(image.shape[-len(patch) :], patch)
     rows = [list(windows) for _, windows in groupby(starts, lambda start: start[0])]
-    sums, weights = torch.empty(0), image.new_zeros((patch[0], *image.shape[2:]))
+    sums, weights = torch.empty(0), image.new_zeros((patch[0], *image.shape[1 - len(patch) :]))
     for windows, following in zip_longest(rows, rows[1:]):
-        for start, scores in _scored(network, image, windows, patch, precision, at_once, done):
+        looks = [(start, False) for start in windows]
+        if mirror:
+            last = image.shape[-1] - patch[-1]
+            looks += [((*start[:-1], last - start[-1]), True) for start in windows]
+        for start, scores in _scored(network, image, looks, patch, precision, at_once, done):
             if not sums.numel():
                 sums = scores.new_zeros((len(scores), *weights.shape))
             place = _block((0, *start[1:]), patch)
@@ -84,7 +94,7 @@ def window_slabs(
 
 
 def window_scores(
-    network: nn.Module,
+    network: Network,
     image: Tensor,
     patch: tuple[int, ...],
     precision: str,
@@ -118,34 +128,39 @@ def _block(start: Sequence[int], size: Sequence[int]) -> tuple[slice, ...]:
 
 
 def _scored(
-    network: nn.Module,
+    network: Network,
     image: Tensor,
-    starts: Sequence[Start],
+    looks: Sequence[tuple[Start, bool]],
     patch: tuple[int, ...],
     precision: str,
     at_once: int,
     done: Callable[[int], None] | None,
 ) -> Iterator[tuple[Start, Tensor]]:
-    """Scores (classes, *patch) of windows, with where these begin."""
+    """Scores (classes, *patch) of windows, some of which are to be mirrored, with where these begin."""
     kind = torch.float16 if precision == "16-mixed" else torch.bfloat16
-    for i in range(0, len(starts), at_once):
-        batch = starts[i : i + at_once]
-        views = [image[:, *_block(start, patch)] for start in batch]
+    for i in range(0, len(looks), at_once):
+        batch, views = looks[i : i + at_once], []
+        for start, mirrored in batch:
+            place: tuple[EllipsisType | slice, ...] = (..., *_block(start, patch))
+            views.append(image[place].flip(-1) if mirrored else image[place])
         with (
             torch.inference_mode(),
             torch.autocast(image.device.type, dtype=kind, enabled=precision != "32-true"),
         ):
-            scores: Tensor = network(torch.stack(views)).float()
-        yield from zip(batch, scores, strict=True)
+            scores = network(torch.stack(views)).float()
+        for (start, mirrored), found in zip(batch, scores, strict=True):
+            yield start, found.flip(-1) if mirrored else found
         if done is not None:
             done(len(batch))
 
 
 def _padded(image: Tensor, patch: Sequence[int], before: Sequence[int]) -> Tensor:
     """Image of at least the patch's size, filled up with its smallest value on both sides."""
-    short = [max(0, n - size) for size, n in zip(image.shape[1:], patch, strict=True)]
+    short = [max(0, n - size) for size, n in zip(image.shape[-len(patch) :], patch, strict=True)]
     if not any(short):
         return image
+    if image.ndim > 1 + len(patch):
+        return torch.stack([_padded(one, patch, before) for one in image])
     pairs = [(first, lack - first) for first, lack in zip(before, short, strict=True)]
     around = [width for pair in reversed(pairs) for width in pair]
     return F.pad(image, around, value=float(image.min()))

@@ -55,8 +55,8 @@ def _umask() -> int:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file as `write` does."""
-    write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    """Write a text file as `write` does; names of files may hold bytes that are no text, which become "?"."""
+    write(path, lambda temporary: temporary.write_text(text, encoding="utf-8", errors="replace"))
 
 
 def write_json(path: Path, value: Any) -> None:

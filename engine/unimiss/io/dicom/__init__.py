@@ -2,7 +2,7 @@
 
 from unimiss.io.dicom.headers import SUFFIXES, Identity, has_magic, identify
 from unimiss.io.dicom.reading import grid, read, slices
-from unimiss.io.dicom.segmentation import write
+from unimiss.io.dicom.segmentation import require_source, write
 from unimiss.io.dicom.series import Series, files_of, holds_dicom, identity_of, series_in
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "identify",
     "identity_of",
     "read",
+    "require_source",
     "series_in",
     "slices",
     "write",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -70,11 +72,31 @@ def write(mask: Image, path: Path) -> None:
     """
     stored, source = _stored(mask)
     segments, names = _segments(stored, mask)
+    with _sentences():
+        headers, order = _headers(source)
+        _made(segments[order], headers, names).save_as(path)
+
+
+def require_source(image: Image) -> None:
+    """Say, before long work on an image, that no segmentation of it can be written.
+
+    Raises
+    ------
+    InputError
+        It comes from no DICOM image, or that lacks what a segmentation refers to.
+    """
+    source = _source(image)
+    with _sentences():
+        _headers(source)
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """Turn the complaints of pydicom and highdicom into one without the values of the header."""
     try:
         with quiet():
-            headers, order = _headers(source)
-            _made(segments[order], headers, names).save_as(path)
-    except ValueError as error:  # of pydicom or highdicom, without the values of the header
+            yield
+    except ValueError as error:
         raise InputError(
             "no DICOM segmentation can be made of its source, whose header is changed or incomplete; "
             "write nii.gz, nrrd or mha"
@@ -104,12 +126,7 @@ def _made(segments: NDArray[Any], headers: list[Dataset], names: list[str]) -> D
 
 def _stored(mask: Image) -> tuple[NDArray[Any], Source]:
     """Values (C, planes, rows, columns) in stored order, and where they lie."""
-    header = mask.provenance.header if mask.provenance is not None else None
-    if not isinstance(header, Source):
-        raise InputError(
-            "a DICOM segmentation refers to the DICOM image that it was made from, and this one was made "
-            "from none; write nii.gz, nrrd, mha or png"
-        )
+    header = _source(mask)
     if mask.array.dtype.kind not in "bu":
         raise InputError(f"only masks are written as DICOM, and these are {mask.array.dtype} values")
     array, geometry = mask.in_file_order()
@@ -117,6 +134,16 @@ def _stored(mask: Image) -> tuple[NDArray[Any], Source]:
     if difference:
         raise InputError(f"the mask does not lie on its DICOM source: {difference}; write nii.gz instead")
     return array.reshape(array.shape[0], len(header.planes), *geometry.shape[-2:]), header
+
+
+def _source(image: Image) -> Source:
+    header = image.provenance.header if image.provenance is not None else None
+    if not isinstance(header, Source):
+        raise InputError(
+            "a DICOM segmentation refers to the DICOM image that it was made from, and this one was made "
+            "from none; write nii.gz, nrrd, mha or png"
+        )
+    return header
 
 
 def _segments(array: NDArray[Any], mask: Image) -> tuple[NDArray[Any], list[str]]:
