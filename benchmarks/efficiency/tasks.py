@@ -110,7 +110,7 @@ def dice(predictor: Predictor, cases: list[Case], dataset: Dataset) -> float:
     """
     if dataset.overlapping and dataset.unknown:
         raise InputError(
-            f"{dataset.name}: classes that overlap cannot be scored here beside 'ignore'; use unimiss evaluate"
+            f"{dataset.name}: classes that overlap cannot be scored here beside 'ignore'; use evaluate"
         )
     labels = {value: name for value, name in predictor.labels.items() if value}
     scored = []

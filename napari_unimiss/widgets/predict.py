@@ -52,7 +52,7 @@ class PredictDock(JobDock):
             "model",
             "Model",
             PathField(files=True),
-            "The run folder of a fine-tuning, or a checkpoint in it; or a folder of runs, which decide together.",
+            "Run folder of a fine-tuning, or a checkpoint in it; or a folder of runs, which decide together.",
         )
 
     def order(self) -> Order:

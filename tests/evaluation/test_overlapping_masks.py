@@ -73,13 +73,19 @@ def test_every_row_of_a_table_names_its_own_classes(channels: Path, tmp_path: Pa
         put(channels / f"{case}.nii.gz", columns(4), columns(6))
         for name, stop in (("heart", 4), ("lungs", 6)):
             put(tmp_path / "apart" / name / f"{case}.mha", columns(stop) * np.uint8(255))
-    cells = {"a": "heart/a.mha lungs/a.mha", "b": "lungs/b.mha heart/b.mha", "c": "heart/c.mha"}
+    cells = {
+        "a": "heart/a.mha lungs/a.mha",
+        "b": "lungs/b.mha heart/b.mha",
+        "c": "heart/c.mha",
+    }  # of which one is lacking
     table = rows(tmp_path / "cases.csv", cells)
     report = evaluate_folder(channels, table)
     assert [case.name for case in report.cases] == ["a", "b"]
     assert {score.dice for case in report.cases for score in case.scores.values()} == {1}
     needs = "c.nii.gz: the reference needs a file for each class, as the others have (heart, lungs)"
     assert [str(problem) for problem in report.problems] == [needs]
+    table.write_text(table.read_text().replace("apart/heart/c.mha", "apart/heart/c.mha|"))
+    assert [str(problem) for problem in evaluate_folder(channels, table).problems] == [needs]
     (channels / "labels.json").unlink()  # then the order stands for names, and must be the same in all rows
     report = evaluate_folder(channels, table)
     assert [case.name for case in report.cases] == ["a"]

@@ -123,7 +123,8 @@ def _by_table(predictions: Path, table: Path, images: Path) -> tuple[list[MaskPa
 
 def _masks_in_table(table: Path, label: str, apart: bool) -> MaskFiles:
     """Return the mask that a cell of a table names, or the masks of its classes, which ``|`` joins."""
-    return MaskFiles(tuple(table.parent / part.strip() for part in label.split(SEPARATOR)), apart)
+    parts = list(filter(None, map(str.strip, label.split(SEPARATOR)))) or [""]
+    return MaskFiles(tuple(table.parent / part for part in parts), apart)
 
 
 def class_folders(path: Path) -> list[Path]:
