@@ -239,10 +239,11 @@ def test_predicted_mask_lies_on_an_oblique_mirrored_volume(qtbot, open_dock, tun
     assert labels.metadata["unimiss"]["labels"][3] == "lesion"
 
 
-def test_the_viewer_gives_the_mask_of_python_voxel_for_voxel(qtbot, open_dock, tuned):
+def test_the_viewer_gives_the_mask_of_python_voxel_for_voxel(qtbot, open_dock, tuned, tmp_path):
     from unimiss.inference import Predictor
 
-    image = scene(12, oblique_geometry(shape=(16, 100, 80)))[0]
+    unimiss.write(scene(12, oblique_geometry(shape=(16, 100, 80)))[0], tmp_path / "scan.nii.gz")
+    image = unimiss.read(tmp_path / "scan.nii.gz")
     ((data, options, _),) = layers.image_layers(image, "scan")
     layer = open_dock.viewer.add_image(data, **options)
     predict(qtbot, open_dock, tuned, layer)
