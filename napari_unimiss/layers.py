@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unimiss.colours import class_colour
+from unimiss.colours import SOFT_TISSUE, class_colour
 from unimiss.errors import InputError
 from unimiss.geometry import Geometry, Units
 from unimiss.io import Image, Provenance
@@ -28,7 +28,6 @@ _AXES = ("z", "y", "x")
 _MOST_LAYERS = 4  # channels that open as a layer each; napari takes seconds to add dozens
 _MOST_CLASSES = 255
 _OPEN_WITH_US = "If that is wrong, open the file with UniMiSS."
-_SOFT_TISSUE = (-160.0, 240.0)  # Hounsfield units: centre 40, width 400
 _UNNAMED = (0.6, 0.6, 0.6, 1.0)  # of mask values that have no name
 _CLEAR = (0.0, 0.0, 0.0, 0.0)
 _AIR = -500.0  # only CT has values so far below water
@@ -338,6 +337,6 @@ def _display_window(channel: NDArray[Any]) -> tuple[float, float]:
     if finite.size == 0:
         return 0.0, 1.0
     if channel.ndim == 3 and finite.min() <= _AIR:
-        return _SOFT_TISSUE
+        return SOFT_TISSUE
     low, high = (float(v) for v in np.percentile(finite, (0.5, 99.5)))
     return (low, high) if high > low else (low, low + 1.0)

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from unimiss.data.datasets import mask_values
 from unimiss.errors import InputError
 from unimiss.io import Image, read, suffix_of
@@ -34,8 +36,10 @@ def read_layers(path: Paths) -> list[LayerData]:
     for one in _as_list(path):
         image = read(one)
         name = one.name[: -len(suffix_of(one))]
-        labels = class_names(one, image)
-        if labels:
+        plane, labels = _class_plane(one, image), class_names(one, image)
+        if plane is not None:
+            layers += mask_layers(plane, f"{name}: {one.absolute().parent.name}", one)
+        elif labels:
             layers += mask_layers(replace(image, labels=labels), name, one)
         else:
             layers += image_layers(image, name, one)
@@ -61,6 +65,20 @@ def class_names(path: Path, image: Image) -> dict[int, str]:
         return names if mask_values(image) <= {0, *names} else {}
     except InputError:
         return {}
+
+
+def _class_plane(path: Path, image: Image) -> Image | None:
+    """Return the mask of a class that lies apart, as ``heart/a.png``, with its number; None for others.
+
+    So predictions write classes that overlap where a file holds one plane, with `labels.json` a folder above.
+    """
+    folder = path.absolute().parent
+    names = _names(folder.parent / "labels.json", lambda described: described)
+    number = next((value for value, name in names.items() if 0 < value < 256 and name == folder.name), None)
+    if number is None or image.channels > 1 or not np.isin(image.array, (0, 255)).all():
+        return None
+    plane = (image.array > 0).astype(np.uint8) * np.uint8(number)  # its name and its colour are its own
+    return replace(image, array=plane, labels={number: folder.name})
 
 
 def _names(file: Path, part: Callable[[Any], Any]) -> dict[int, str]:

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -174,6 +175,12 @@ def test_only_layers_places_layers(inside):
         assert not found, f"{inside} uses {sorted(found)}, which is what layers.py is for"
     else:
         assert found, "layers.py does not place layers: does this test still look at the right names?"
+
+
+def test_the_window_of_ct_is_written_once():
+    paths = (*ENGINE_MODULES.values(), *PLUGIN_MODULES.values())
+    found = [path.name for path in paths if re.search(r"-160(\.0)?, 240", path.read_text(encoding="utf-8"))]
+    assert found == ["colours.py"]
 
 
 @pytest.mark.parametrize("inside", PLUGIN_MODULES)

@@ -101,7 +101,17 @@ def test_score(run: Run, dataset: Path, predictor: Predictor) -> tuple[float, in
 
 
 def dice(predictor: Predictor, cases: list[Case], dataset: Dataset) -> float:
-    """Mean over classes of the mean Dice over cases, as `unimiss evaluate` gives it."""
+    """Mean over classes of the mean Dice over cases, as `unimiss evaluate` gives it.
+
+    Raises
+    ------
+    InputError
+        Classes overlap and some voxels are called "ignore", for which a predicted mask has no channel.
+    """
+    if dataset.overlapping and dataset.unknown:
+        raise InputError(
+            f"{dataset.name}: classes that overlap cannot be scored here beside 'ignore'; use evaluate"
+        )
     labels = {value: name for value, name in predictor.labels.items() if value}
     scored = []
     for case in cases:

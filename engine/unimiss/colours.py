@@ -1,6 +1,9 @@
-"""Colours of classes, the same in the viewer and in pictures."""
+"""Colours of classes, and greys of CT, the same in the viewer and in pictures."""
 
 from __future__ import annotations
+
+SOFT_TISSUE = (-160.0, 240.0)
+"""Black and white of CT, in Hounsfield units: centre 40, width 400."""
 
 _PALETTE = (
     (31, 119, 180),

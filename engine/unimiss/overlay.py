@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageDraw
 
-from unimiss.colours import class_colour
+from unimiss.colours import SOFT_TISSUE, class_colour
 from unimiss.io import Image
 from unimiss.runs import atomic
 
 _OPACITY = 0.45
 _HEIGHT = 420
-_WINDOW = (-160.0, 240.0)  # Hounsfield units of soft tissue
 
 
 def save_overlay(image: Image, mask: Image, path: Path, title: str = "") -> None:
@@ -34,7 +33,7 @@ def save_overlay(image: Image, mask: Image, path: Path, title: str = "") -> None
         Line above the slices.
     """
     pixels, labels = image.array[0].astype(np.float32), mask.array[0]
-    low, high = _WINDOW if pixels.min() < _WINDOW[0] else np.percentile(pixels, (0.5, 99.5))
+    low, high = SOFT_TISSUE if pixels.min() < SOFT_TISSUE[0] else np.percentile(pixels, (0.5, 99.5))
     grey = np.clip((pixels - low) / max(high - low, 1e-6), 0, 1)
     values = [value for value in mask.labels if value != 0]
     tiles = []

@@ -24,7 +24,6 @@ from napari_unimiss.widgets.form import Form, Problem
 from unimiss.errors import InputError
 from unimiss.io import Image, read, write
 
-_TABLE = "predictions.csv"
 _MOST_CLASSES = 5  # that are shown
 Classes = dict[str, float]
 
@@ -53,7 +52,7 @@ class PredictDock(JobDock):
             "model",
             "Model",
             PathField(files=True),
-            "The run folder of a fine-tuning, or a checkpoint in it.",
+            "Run folder of a fine-tuning, or a checkpoint in it; or a folder of runs, which decide together.",
         )
 
     def order(self) -> Order:
@@ -73,7 +72,6 @@ class PredictDock(JobDock):
         # NIfTI holds every position in space, sheared ones included; flat pictures need MHA to keep colours
         source = folder / ("image.nii" if place.geometry.ndim == 3 else "image.mha")
         output = folder / "predicted"
-        table = output / _TABLE
 
         def deliver(result: Image | Classes) -> Ending:
             if isinstance(result, dict):
@@ -95,7 +93,7 @@ class PredictDock(JobDock):
             folder / "run",
             lasting=False,
             prepare=lambda: write(_copied(data, place, rgb, name), source),
-            collect=lambda: _classes(table) if table.exists() else _mask(output / source.name),
+            collect=lambda: _result(output, source.name),
             deliver=deliver,
             aliases={str(source): f"The layer {name}", source.name: name},
             note=note,
@@ -123,6 +121,12 @@ def _placement_now(layer: ImageLayer, before: Placement) -> Placement:
     except InputError:
         return before
     return now if now.geometry.shape == before.geometry.shape else before
+
+
+def _result(output: Path, name: str) -> Image | Classes:
+    """Read the table that a model wrote which classifies, or the mask of another."""
+    table = next(output.glob("*.csv"), None)
+    return _mask(output / name) if table is None else _classes(table)
 
 
 def _classes(table: Path) -> Classes:

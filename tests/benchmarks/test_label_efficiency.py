@@ -12,6 +12,7 @@ import pytest
 from torch import nn
 
 import unimiss as engine
+from unimiss.data.datasets import Dataset
 from unimiss.errors import InputError
 from unimiss.finetuning import FinetuneConfig, finetune
 from unimiss.inference import Predictor
@@ -146,6 +147,14 @@ def write_cases(folder: Path, *, masks: bool) -> Path:
         rows.append(f"p{n:02}.png,{f'truth/p{n:02}.png' if masks else ('dark', 'bright')[n % 2]}")
     (folder / "cases.csv").write_text("\n".join(rows) + "\n")
     return folder / "cases.csv"
+
+
+def test_overlapping_classes_with_voxels_that_nobody_labelled_are_not_miscounted():
+    from efficiency.tasks import dice
+
+    dataset = Dataset("scans", "segmentation", (), {1: "heart", 2: "lungs"}, overlapping=True, unknown=(3,))
+    with pytest.raises(InputError, match="scans: classes that overlap cannot be scored here beside 'ignore'"):
+        dice(None, [], dataset)
 
 
 @pytest.mark.parametrize("task", ["segmentation", "classification"])

@@ -99,6 +99,35 @@ def test_labels_that_go_together_are_each_scored_for_themselves(tmp_path: Path) 
     assert report.to_json()["confusion"] is None
 
 
+@pytest.mark.parametrize("proof", ["references", "predictions", "nothing decided"])
+def test_labels_tell_classes_that_go_together_where_probabilities_happen_to_sum_to_1(
+    tmp_path: Path, proof: str
+) -> None:
+    both = "effusion|node" if proof == "references" else "node"
+    last = {"references": ("node", 0.4), "predictions": ("effusion|node", 0.9)}.get(proof, ("", 0.1))
+    report = evaluated(
+        tmp_path,
+        [
+            ["image", "label", "effusion", "node"],
+            ["1", "effusion", 0.51, 0.49],
+            ["2", "node", 0.45, 0.55],
+            ["3", last[0], last[1], 0.6 if last[0] else 0.2],
+        ],
+        [["image", "label"], ["1", "effusion"], ["2", both], ["3", ""]],
+    )
+    assert (report.kind, len(report.cases)) == ("multi-label", 3)
+
+
+def test_an_empty_label_proves_nothing_where_it_may_be_just_missing(tmp_path: Path) -> None:
+    predictions = [["image", "label", "no", "yes"], ["1", "no", 0.9, 0.1], ["2", "yes", 0.2, 0.8]]
+    report = evaluated(tmp_path, predictions, [["image", "label"], ["1", "no"], ["2", ""]])
+    assert (report.kind, len(report.cases)) == ("binary", 1)
+    for row in predictions[1:]:
+        row[1] = ""
+    with pytest.raises(InputError, match="its prediction names 0 classes"):
+        evaluated(tmp_path, predictions, [["image", "label"], ["1", "no"], ["2", "yes"]])
+
+
 def test_one_column_of_probabilities_is_one_label_that_is_there_or_not(tmp_path: Path) -> None:
     report = evaluated(
         tmp_path,
@@ -117,11 +146,10 @@ def test_what_cannot_be_scored_is_named_and_costs_nothing_else(tmp_path: Path) -
         ["large", "yes", -1, 2],
         ["half", "yes", 0.2, 0.3],
         ["other", "maybe", 0.5, 0.5],
-        ["both", "no|yes", 0.5, 0.5],
         ["unlabelled", "yes", 0.1, 0.9],
         ["stranger", "yes", 0.1, 0.9],
     ]
-    names = ["good", "fine", "well", "words", "short", "nan", "large", "half", "other", "both", "lost"]
+    names = ["good", "fine", "well", "words", "short", "nan", "large", "half", "other", "lost"]
     references = [["image", "label"], *([f"{name}.png", "yes"] for name in names), ["unlabelled.png"]]
     report = evaluated(tmp_path, [["image", "label", "no", "yes"], *good, *bad], references)
     assert [case.name for case in report.cases] == ["good.png", "fine.png", "well.png"]

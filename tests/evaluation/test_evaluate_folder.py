@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from unimiss import Geometry, Image, write
+from unimiss.cli import main
 from unimiss.errors import InputError
 from unimiss.evaluation import CaseScores, Report, Scores, evaluate_folder, write_csv
 
@@ -130,14 +131,45 @@ def test_what_cannot_be_scored_is_named_and_left_out(folders: tuple[Path, Path])
         ("missing", "alone.nii.gz has no prediction"),
         ("unusable", "twice.nii.gz is the name of 2 predictions and 1 reference"),
         ("unreferenced", "stranger.nii.gz has no reference"),
-        ("unusable", "damaged.nii.gz: it is damaged"),
-        ("unusable", "image.nii.gz: a mask holds whole numbers"),
-        ("unusable", "moved.nii.gz and moved.nii.gz: the prediction lies on another grid"),
+        ("unusable", "prediction damaged.nii.gz: it is damaged"),
+        ("unusable", "prediction image.nii.gz: a mask holds whole numbers"),
+        ("unusable", "moved.nii.gz: the prediction lies on another grid than its reference"),
     )
     assert len(report.problems) == len(expected)
     for (kind, words), problem in zip(expected, report.problems, strict=True):
         assert problem.kind == kind
         assert str(problem).startswith(words)  # without the folders, which may be called after patients
+
+
+def test_what_is_wrong_is_said_of_prediction_or_reference(folders: tuple[Path, Path]) -> None:
+    (folders[1] / "b.nii.gz").write_bytes(b"x" * 100)
+    [problem] = evaluate_folder(*folders).problems
+    assert str(problem).startswith("reference b.nii.gz: it is damaged")
+
+
+def test_the_command_succeeds_and_names_what_it_left_out_if_anything_was_scored(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folders[0] / "a.mha").write_bytes(b"x" * 100)
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", *map(str, folders)])
+    assert not ended.value.code
+    assert "left out: prediction a.mha: it is damaged" in capsys.readouterr().out
+    (folders[0] / "b.nii.gz").unlink()
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", *map(str, folders)])
+    assert ended.value.code == 2
+
+
+@pytest.mark.parametrize("named", ["a.dcm", ""])
+def test_masks_in_dicom_are_said_not_to_be_read(
+    folders: tuple[Path, Path], tmp_path: Path, named: str
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "labels.json").write_text('{"1": "liver"}')
+    (tmp_path / "out" / "a.dcm").write_bytes(bytes(128) + b"DICM")
+    with pytest.raises(InputError, match=r"masks in DICOM are not read here; predict .* --format nii\.gz"):
+        evaluate_folder(tmp_path / "out" / named, folders[1])
 
 
 def test_one_file_is_scored_against_one_file_of_any_name_or_its_partner_in_a_folder(

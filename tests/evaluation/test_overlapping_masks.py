@@ -62,6 +62,71 @@ def test_each_class_is_scored_by_itself_whatever_the_forms_and_their_order(
         evaluate_folder(tmp_path / "apart", channels)
 
 
+def rows(path: Path, cells: dict[str, str]) -> Path:
+    lines = [f"{case},{'|'.join(f'apart/{file}' for file in cell.split())}" for case, cell in cells.items()]
+    path.write_text("\n".join(("image,label", *lines)))
+    return path
+
+
+def test_every_row_of_a_table_names_its_own_classes(channels: Path, tmp_path: Path) -> None:
+    for case in "abc":
+        put(channels / f"{case}.nii.gz", columns(4), columns(6))
+        for name, stop in (("heart", 4), ("lungs", 6)):
+            put(tmp_path / "apart" / name / f"{case}.mha", columns(stop) * np.uint8(255))
+    cells = {
+        "a": "heart/a.mha lungs/a.mha",
+        "b": "lungs/b.mha heart/b.mha",
+        "c": "heart/c.mha",
+    }  # of which one is lacking
+    table = rows(tmp_path / "cases.csv", cells)
+    report = evaluate_folder(channels, table)
+    assert [case.name for case in report.cases] == ["a", "b"]
+    assert {score.dice for case in report.cases for score in case.scores.values()} == {1}
+    needs = "c.nii.gz: the reference needs a file for each class, as the others have (heart, lungs)"
+    assert [str(problem) for problem in report.problems] == [needs]
+    table.write_text(table.read_text().replace("apart/heart/c.mha", "apart/heart/c.mha|"))
+    assert [str(problem) for problem in evaluate_folder(channels, table).problems] == [needs]
+    (channels / "labels.json").unlink()  # then the order stands for names, and must be the same in all rows
+    report = evaluate_folder(channels, table)
+    assert [case.name for case in report.cases] == ["a"]
+    assert str(report.problems[0]) == (
+        needs.replace("c.", "b.") + ", in their order, for the predictions do not name theirs"
+    )
+
+
+def test_a_row_with_another_number_of_masks_is_left_out_where_folders_name_no_classes(
+    channels: Path, tmp_path: Path
+) -> None:
+    put(channels / "b.nii.gz", columns(4), columns(6))
+    for patient in ("p1", "p2"):
+        for name, stop in (("heart", 4), ("lungs", 6)):
+            put(tmp_path / "apart" / patient / f"{name}.mha", columns(stop))
+    cells = {"a": "p1/heart.mha p1/lungs.mha", "b": "p2/heart.mha"}
+    report = evaluate_folder(channels, rows(tmp_path / "cases.csv", cells))
+    assert [scores.dice for scores in report.by_class().values()] == [1, 1]
+    [problem] = report.problems
+    assert str(problem) == "b.nii.gz: the reference needs a file for each class, as the others have (2 files)"
+
+
+def test_what_one_row_of_a_table_calls_ignore_is_ignored_in_its_own_place(
+    channels: Path, tmp_path: Path
+) -> None:
+    put(channels / "b.nii.gz", columns(4), columns(6))
+    for name, stop in (("heart", 2), ("lungs", 6), ("ignore", 5)):
+        for case in "ab":
+            put(tmp_path / "apart" / name / f"{case}.mha", columns(stop))
+    cells = {
+        "a": "heart/a.mha lungs/a.mha ignore/a.mha",
+        "b": "ignore/b.mha heart/b.mha lungs/b.mha",
+    }
+    report = evaluate_folder(channels, rows(tmp_path / "cases.csv", cells))
+    assert report.labels == {1: "heart", 2: "lungs"}
+    for case in report.cases:
+        assert [math.isnan(case.scores[1].dice), case.scores[2].dice] == [True, 1]
+        assert case.scores[2].volume == pytest.approx(6 * 8 * 2 / 1000)
+    assert len(report.cases) == 2
+
+
 def test_files_of_classes_are_scored_against_files_of_classes_and_drawn(tmp_path: Path) -> None:
     for side, stop in (("out", 4), ("masks", 5)):
         for name, more in (("heart", 0), ("lungs", 2)):
@@ -143,7 +208,7 @@ def test_a_case_that_lacks_a_class_is_left_out_and_said_so(channels: Path, tmp_p
             put(tmp_path / "masks" / name / f"{case}.nii.gz", columns(4))
     report = evaluate_folder(channels, tmp_path / "masks")
     assert [case.name for case in report.cases] == ["a"]
-    assert [str(problem) for problem in report.problems] == ["b.nii.gz has no mask of lungs"]
+    assert [str(problem) for problem in report.problems] == ["reference b.nii.gz has no mask of lungs"]
 
 
 def test_a_series_of_images_is_no_mask() -> None:

@@ -158,6 +158,11 @@ def test_a_mask_that_cannot_be_added_is_no_success(qtbot, dock, scan, gate, monk
     assert "Finished" not in dock.panel.log.toPlainText()
 
 
+def test_the_field_of_the_model_says_that_several_may_decide_together(dock):
+    field = dock.form.field("model")
+    assert "a folder of runs, which decide together" in getattr(field, "native", field).toolTip()
+
+
 def test_a_model_that_classifies_says_its_probabilities(qtbot, dock, scan, gate, monkeypatch):
     mask = "unimiss.write(image.with_array((image.array[:1] > 0.5).astype(np.uint8)), output / source.name)"
     table = (

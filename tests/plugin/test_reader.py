@@ -126,3 +126,22 @@ def test_channels_that_are_named_classes_open_as_masks_and_probabilities_beside_
     ]
     assert [set(np.unique(data)) for data, _, _ in masks] == [{0, 1}, {0, 2}]
     assert {kind for _, _, kind in read_layers(tmp_path / "a_probabilities.nii")} == {"image"}
+
+
+def test_a_class_in_a_folder_of_its_name_opens_as_a_mask_and_a_picture_there_as_an_image(tmp_path):
+    grid = Geometry.from_spacing((6, 8), units="pixel")
+    plane = np.zeros((1, 6, 8), np.uint8)
+    plane[..., :4] = 255
+    (tmp_path / "labels.json").write_text('{"0": "background", "1": "heart", "2": "lungs"}')
+    for name in ("heart/a", "lungs/a", "bones/a"):
+        unimiss.write(Image(plane, grid), tmp_path / f"{name}.png")
+    unimiss.write(Image(plane // 2, grid), tmp_path / "lungs" / "film.png")
+    layers = read_layers([tmp_path / "heart" / "a.png", tmp_path / "lungs" / "a.png"])
+    assert [(options["name"], kind) for _, options, kind in layers] == [
+        ("a: heart", "labels"),
+        ("a: lungs", "labels"),
+    ]
+    assert [set(np.unique(data)) for data, _, _ in layers] == [{0, 1}, {0, 2}]
+    assert layers[1][1]["metadata"]["unimiss"]["labels"] == {2: "lungs"}
+    for other in ("bones/a.png", "lungs/film.png"):
+        assert read_layers(tmp_path / other)[0][2] == "image"

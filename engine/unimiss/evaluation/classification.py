@@ -36,8 +36,10 @@ def evaluate_predictions(
 ) -> ClassificationReport:
     """Score predicted classes against the references of the same image; see `unimiss.evaluation.tables`.
 
-    Classes exclude each other where the probabilities of most rows sum to 1, as a softmax's do; else each is
-    decided by itself (multi-label). Of two classes the second is the positive one.
+    Classes exclude each other where the probabilities of most rows sum to 1, as a softmax's do, and no label
+    proves otherwise; else each is decided by itself (multi-label). Of two classes the second is the positive
+    one. A label proves it that joins several classes, and one of a prediction that is empty where others are
+    not; an empty reference does not, for it may be of an image that nobody labelled.
 
     Parameters
     ----------
@@ -58,7 +60,7 @@ def evaluate_predictions(
     folder = images_folder(images, references)
     classes, predicted = read_predictions(predictions)
     rows = read_references(references)
-    exclusive = len(classes) > 1 and _sums_to_one(predicted)
+    exclusive = len(classes) > 1 and _sums_to_one(predicted) and not _overlap(classes, predicted, rows)
     found = match([row.image for row in predicted], [row.image for row in rows])
     cases, problems = [], found.problems
     for i, j in found.pairs:
@@ -75,6 +77,16 @@ def evaluate_predictions(
 def _sums_to_one(predictions: Sequence[Prediction]) -> bool:
     sums = np.array([sum(row.probabilities) for row in predictions if row.probabilities])
     return bool(np.mean(np.abs(sums - 1) <= _ROUNDING) > 0.5) if sums.size else True
+
+
+def _overlap(
+    classes: Sequence[str], predictions: Sequence[Prediction], references: Sequence[Reference]
+) -> bool:
+    """Whether labels prove that classes do not exclude each other."""
+    decided = [_names(row.label, classes) for row in predictions if row.probabilities]
+    labels = [*decided, *(_names(row.label, classes) for row in references)]
+    several = any(len(names) > 1 and set(names) <= set(classes) for names in labels)
+    return several or ([] in decided and any(decided))
 
 
 def _diagnosis(
@@ -96,12 +108,17 @@ def _diagnosis(
 
 
 def _places(label: str, classes: Sequence[str], exclusive: bool, whose: str) -> NDArray[np.bool_]:
-    """Which classes a label names. A class may itself have the separator in its name."""
-    whole = [label] if label in classes else [name.strip() for name in label.split(SEPARATOR)]
-    names = [name for name in whole if name]
+    """Which classes a label names."""
+    names = _names(label, classes)
     unknown = [name for name in names if name not in classes]
     if unknown:
         raise InputError(f"its {whose} is {unknown[0]!r}, which is none of the classes {', '.join(classes)}")
     if exclusive and len(names) != 1:
         raise InputError(f"its {whose} names {len(names)} classes; they exclude each other, so name one")
     return np.isin(np.array(classes), names)
+
+
+def _names(label: str, classes: Sequence[str]) -> list[str]:
+    """Split a label into names. A class may itself have the separator in its name."""
+    whole = [label] if label in classes else [name.strip() for name in label.split(SEPARATOR)]
+    return [name for name in whole if name]

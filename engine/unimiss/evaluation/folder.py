@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from unimiss.errors import InputError
-from unimiss.evaluation.legends import Legend, agree, read_legends, take_unknown
+from unimiss.evaluation.legends import IGNORED, Legend, agree, most_classes, read_legends, row_legend
 from unimiss.evaluation.masks import TOLERANCE, refuse_other_grid, score_planes
 from unimiss.evaluation.pairs import MaskPair, pair_masks
-from unimiss.evaluation.planes import where_known
+from unimiss.evaluation.planes import MaskFiles, Planes, where_known
 from unimiss.evaluation.problems import Problem, without_folders
 from unimiss.evaluation.report import CaseScores, Report
 from unimiss.evaluation.statistics import RESAMPLES
 from unimiss.evaluation.tables import trail
+from unimiss.geometry import Geometry
 
 Listener = Callable[[float, str], None]
 
@@ -60,15 +61,13 @@ def evaluate_folder(
     predictions, references = Path(predictions), Path(references)
     pairs, problems = pair_masks(predictions, references, images)
     legends = read_legends(predictions, references)
-    if references.suffix.lower() == ".csv":
-        legends = legends[0], _of_table(pairs) or legends[1]
-    unknown = take_unknown(*legends)
+    classes = most_classes(pair.reference for pair in pairs)
     cases: list[CaseScores] = []
     labels: dict[int, str] = {}
     for done, pair in enumerate(pairs, start=1):
         name = trail(pair.prediction.path)[0]
         try:
-            case, found = _case(name, pair, legends, unknown, tolerance)
+            case, found = _case(name, pair, legends, classes, tolerance)
         except InputError as error:
             reason = without_folders(str(error), *pair.prediction.files, *pair.reference.files)
             problems.append(Problem(pair.prediction.path.name, "unusable", reason))
@@ -79,7 +78,7 @@ def evaluate_folder(
             listener(done / len(pairs), name)
     if not cases:
         raise InputError(f"no mask of {predictions} could be scored; {problems[0]}")
-    if not any(legends):
+    if not any((*legends, *classes)):
         labels = dict(sorted(labels.items()))
     return Report(labels, tuple(cases), tuple(problems), tolerance, resamples, seed)
 
@@ -88,17 +87,20 @@ def _case(
     name: str,
     pair: MaskPair,
     legends: tuple[Legend, Legend],
-    unknown: tuple[int, ...],
+    classes: tuple[str, ...],
     tolerance: float,
 ) -> tuple[CaseScores, dict[int, str]]:
     """Score a case; also return the names of its classes."""
-    (predicted, grid), (true, geometry) = pair.prediction.read(), pair.reference.read()
+    predicted, grid = _read("prediction", pair.prediction)
+    true, geometry = _read("reference", pair.reference)
     try:
         refuse_other_grid(grid, geometry)
+        ours, theirs = legends[0], row_legend(pair.reference, classes, ordered=not legends[0]) or legends[1]
+        unknown = theirs.get(IGNORED, ())
         predicted, true = where_known(predicted, true, unknown)
-        found = agree(*legends, predicted, true)
+        found = agree(ours, theirs, predicted, true)
     except InputError as error:  # about images; the user knows files
-        raise InputError(f"{pair.prediction} and {pair.reference}: {error}") from error
+        raise InputError(f"{pair.prediction.path.name}: {error}") from error
     predicted, true = replace(predicted, parts=found.predicted), replace(true, parts=found.true)
     scores = score_planes(predicted, true, geometry, found.labels, tolerance)
     parts = found.predicted, found.true
@@ -107,9 +109,8 @@ def _case(
     return case, found.labels
 
 
-def _of_table(pairs: Sequence[MaskPair]) -> Legend:
-    """Name the classes of a table's masks by the folders of their files, where all rows say the same."""
-    masks = [pair.reference.files for pair in pairs if pair.reference.apart]
-    names = {tuple(file.parent.name for file in files) for files in masks}
-    only = names.pop() if len(names) == 1 else ()
-    return {name: (place,) for place, name in enumerate(only, start=1) if len(set(only)) == len(only)}
+def _read(who: str, mask: MaskFiles) -> tuple[Planes, Geometry]:
+    try:
+        return mask.read()
+    except InputError as error:
+        raise InputError(f"{who} {error}") from error

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from unimiss.errors import InputError
 from unimiss.evaluation.pairs import class_folders
-from unimiss.evaluation.planes import Parts, Planes
+from unimiss.evaluation.planes import MaskFiles, Parts, Planes
 
 Legend = dict[str, tuple[int, ...]]
 """For each class of a folder, by name, what it is in the masks: values or, of several planes, places."""
 
+IGNORED = "ignore"
+"""What nnU-Net calls voxels that nobody labelled; it is no class."""
+
 _MOST_CLASSES = 255
-_IGNORED = "ignore"  # nnU-Net's name for voxels that nobody labelled
 
 
 @dataclass(frozen=True)
@@ -58,23 +60,47 @@ def read_legends(predictions: Path, references: Path) -> tuple[Legend, Legend]:
     )
 
 
-def take_unknown(ours: Legend, theirs: Legend) -> tuple[int, ...]:
-    """Take "ignore", which is no class, out of both legends; return what it is in the references."""
-    ours.pop(_IGNORED, None)
-    return theirs.pop(_IGNORED, ())
+def most_classes(masks: Iterable[MaskFiles]) -> tuple[str, ...]:
+    """Name the classes of masks that have a file for each, by the folders of the one with most files.
+
+    Each is "" where these do not tell them apart; of masks of one file, there is none.
+    """
+    return max((_classes(mask) for mask in masks if mask.apart), key=len, default=())
+
+
+def row_legend(mask: MaskFiles, classes: tuple[str, ...], *, ordered: bool) -> Legend:
+    """Return what the classes are in a mask that has a file for each; empty where its folders do not say it.
+
+    Raises
+    ------
+    InputError
+        It has not the `classes` of the others; or not in their order, if it must.
+    """
+    found = _classes(mask) if mask.apart else ()
+    if mask.apart and found != classes and (ordered or sorted(found) != sorted(classes)):
+        wanted = ", ".join(filter(None, classes)) or f"{len(classes)} files"
+        order = ", in their order, for the predictions do not name theirs" if ordered else ""
+        raise InputError(f"the reference needs a file for each class, as the others have ({wanted}){order}")
+    return {name: (place,) for place, name in enumerate(found, start=1) if name}
+
+
+def _classes(mask: MaskFiles) -> tuple[str, ...]:
+    names = tuple(file.parent.name for file in mask.files)
+    return names if len(set(names)) == len(names) else ("",) * len(names)
 
 
 def agree(ours: Legend, theirs: Legend, predicted: Planes, true: Planes) -> Agreement:
     """Find the classes of a prediction in its reference: by name, where both have names, else by number.
 
     What is scored are the classes that the predictions name, else those of the references, else all that
-    there are.
+    there are; `IGNORED` is none.
 
     Raises
     ------
     InputError
         A class is missing, or numbers cannot stand for names: there are more channels or fewer.
     """
+    ours, theirs = ({name: legend[name] for name in legend if name != IGNORED} for legend in (ours, theirs))
     named = ours or theirs
     if not named:
         return _by_number(predicted, true)

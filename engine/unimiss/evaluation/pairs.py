@@ -130,18 +130,19 @@ def pair_masks(
 
 def _by_table(predictions: Path, table: Path, images: Path) -> tuple[list[MaskPair], list[Problem]]:
     ours, rows = _masks(predictions), read_references(table)
+    apart = any(SEPARATOR in row.label for row in rows)  # then one file alone is one class, too
     found = match([mask.path.name for mask in ours], [row.image for row in rows])
     paired = ((ours[i], rows[j]) for i, j in found.pairs)
     return [
-        MaskPair(mask, masks_in_table(table, row.label), images / row.image, row.patient)
+        MaskPair(mask, _masks_in_table(table, row.label, apart), images / row.image, row.patient)
         for mask, row in paired
     ], found.problems
 
 
-def masks_in_table(table: Path, label: str) -> MaskFiles:
+def _masks_in_table(table: Path, label: str, apart: bool) -> MaskFiles:
     """Return the mask that a cell of a table names, or the masks of its classes, which ``|`` joins."""
-    files = tuple(table.parent / part.strip() for part in label.split(SEPARATOR))
-    return MaskFiles(files, apart=len(files) > 1)
+    parts = list(filter(None, map(str.strip, label.split(SEPARATOR)))) or [""]
+    return MaskFiles(tuple(table.parent / part for part in parts), apart)
 
 
 def class_folders(path: Path) -> list[Path]:
@@ -152,15 +153,17 @@ def class_folders(path: Path) -> list[Path]:
 
 
 def _masks(path: Path) -> list[MaskFiles]:
-    if path.is_file():
-        return [MaskFiles((path,))]
-    if not path.is_dir():
+    if not path.exists():
         raise InputError(f"{path}: there is no such file or folder")
+    if path.is_file() and not is_dicom(path):
+        return [MaskFiles((path,))]
     folders = class_folders(path)
     if folders:
         return _of_classes(folders)
-    files = _files(path)
+    files = _files(path) if path.is_dir() else []
     if not files:
+        if any(map(is_dicom, (path, *path.glob("*")))):
+            raise InputError(f"{path}: masks in DICOM are not read here; predict them with --format nii.gz")
         raise InputError(f"{path}: there is no mask in this folder")
     return [MaskFiles((file,)) for file in files]
 

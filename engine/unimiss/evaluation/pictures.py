@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from unimiss.colours import class_colour
+from unimiss.colours import SOFT_TISSUE, class_colour
 from unimiss.evaluation.planes import Planes, joint
 from unimiss.geometry import Geometry
 from unimiss.io import Image
@@ -20,7 +20,6 @@ T = TypeVar("T", bound=np.generic)
 _SIDE = 400  # pixels of the longer side
 _MARGIN = 0.25  # of the extent of what is outlined
 _DASH = 7
-_WINDOW = (-160.0, 240.0)  # Hounsfield units of soft tissue
 
 
 def worst_slice(
@@ -140,7 +139,7 @@ def _size(extent: list[float]) -> tuple[int, int]:
 def _background(plane: NDArray[np.generic], size: tuple[int, int]) -> NDArray[np.float64]:
     """Channels as grey, or as red, green and blue where there are three."""
     pixels = np.nan_to_num((plane if len(plane) == 3 else plane[:1]).astype(np.float32))
-    low, high = _WINDOW if pixels.min() < _WINDOW[0] else np.percentile(pixels, (0.5, 99.5))
+    low, high = SOFT_TISSUE if pixels.min() < SOFT_TISSUE[0] else np.percentile(pixels, (0.5, 99.5))
     grey = (np.clip((pixels - low) / max(high - low, 1e-6), 0, 1) * 255).astype(np.uint8)
     resized = [
         np.asarray(Pillow.fromarray(channel).resize(size[::-1], Pillow.Resampling.BICUBIC))
