@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -70,7 +71,9 @@ def files_of(path: Path) -> tuple[Path, ...]:
         A DICOM path holds no image or several, or is damaged.
     """
     if not is_dicom(path):
-        pictures = sorted(filter(is_image, path.iterdir())) if path.is_dir() else ()
+        pictures = (
+            sorted(filter(is_image, path.iterdir())) if os.path.isdir(path) else ()
+        )  # not of a locked one
         return tuple(pictures) or (path,)
     with sentences(path):
         return dicom.files_of(path)
