@@ -28,7 +28,14 @@ from unimiss.runs import Run, State
 
 
 def config(**settings: object) -> FinetuneConfig:
-    resolved = {"lr": 1e-3, "weight_decay": 0.01, "average": 0.9, "batch_size": 4, "patch": (32, 32)}
+    resolved = {
+        "lr": 1e-3,
+        "weight_decay": 0.01,
+        "average": 0.9,
+        "batch_size": 4,
+        "patch": (32, 32),
+        "elastic": 0.0,
+    }
     return FinetuneConfig.build({"dataset": "set", **resolved, **settings})
 
 

@@ -88,6 +88,7 @@ class Classification(Task):
         return {
             "lr": 5e-4,
             "weight_decay": 0.05,
+            "elastic": 0.0,
             "average": 0.99,
             "validation_cases": 1000,
             "patch": (side, side) if dimension == 2 else fit_patch(grids, fit_spacing(grids), device),

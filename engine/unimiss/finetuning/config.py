@@ -106,7 +106,7 @@ class FinetuneConfig(TrainingSettings):
         Classification: smallest and largest share of the area that is seen, its sides in a ratio of 3/4 to
         4/3; None shifts the image by up to a tenth instead.
     elastic : float
-        Share of the samples that are bent smoothly. By default none, as in nnU-Net v2.
+        Share of the samples that are bent smoothly. "auto": 0.3 of patches to segment, no image to classify.
     low_resolution : float
         Share of the samples that lose detail, down to half the resolution; nnU-Net's is 1/4, and 1/2 of the
         channels of each.
@@ -138,7 +138,7 @@ class FinetuneConfig(TrainingSettings):
     weight_decay: Annotated[float, Field(ge=0)] | Auto = "auto"
     eps: PositiveFloat = 1e-8
     clip: PositiveFloat = 12.0
-    warmup: Share = 0.03
+    warmup: Share = 0.06
     schedule: Literal["poly", "constant", "cosine"] = "poly"
     drop_path: Share = 0.0
     layer_decay: Annotated[float, Field(ge=0, le=1)] = 1.0
@@ -150,7 +150,7 @@ class FinetuneConfig(TrainingSettings):
     rotation: Degrees = 15.0
     scaling: Interval = (0.8, 1.25)
     crop: Interval | None = None
-    elastic: Annotated[float, Field(ge=0, le=1)] = 0.0
+    elastic: Annotated[float, Field(ge=0, le=1)] | Auto = "auto"
     low_resolution: Annotated[float, Field(ge=0, le=1)] = 0.15
     validations: Annotated[int, Field(ge=1)] = 4
     validation_cases: Positive | Auto = "auto"

@@ -65,6 +65,7 @@ _PUBLISHED = {
     "schedule": "poly",
     "warmup": 0.0,
     "average": 0.0,  # the weights themselves
+    "elastic": 0.0,
 }
 _ABDOMEN: dict[str, Any] = {  # as nnU-Net trains, by which the release does
     **_PUBLISHED,
@@ -78,7 +79,6 @@ _ABDOMEN: dict[str, Any] = {  # as nnU-Net trains, by which the release does
     "foreground": 0.33,
     "rotation": 30.0,
     "scaling": (0.7, 1.4),
-    "elastic": 0.0,  # nor has nnU-Net's trainer of the release
     "low_resolution": 0.25,
     "mirror": False,  # the release mirrors all axes, though it tells left kidneys from right ones
     "holdout": 0,  # of 30 patients of BCV 24 train and 6 validate

@@ -73,7 +73,13 @@ class Segmentation(Task):
     @staticmethod
     def resolve(config: FinetuneConfig, grids: Sequence[Geometry], device: str) -> Mapping[str, Any]:
         """Patches of volumes at the voxel size of most; radiographs whole."""
-        values: dict[str, Any] = {"lr": 1e-3, "weight_decay": 3e-5, "average": 0.0, "validation_cases": 8}
+        values: dict[str, Any] = {
+            "lr": 1e-3,
+            "weight_decay": 0.05,
+            "elastic": 0.3,
+            "average": 0.0,
+            "validation_cases": 8,
+        }
         if grids[0].ndim == 2:
             if config.spacing != "auto":
                 raise InputError("spacing is for volumes; flat images are resized to 'patch'")

@@ -21,6 +21,7 @@ from unimiss.finetuning.prepare import PreparedCase
 from unimiss.finetuning.splits import Splits
 from unimiss.geometry import Geometry
 from unimiss.models.checkpoint import Description
+from unimiss.settings import known
 
 Sample = tuple[NDArray[np.float32], NDArray[np.float32]]
 
@@ -81,7 +82,7 @@ class Task(ABC):
             rotation=config.rotation,
             scaling=config.scaling,
             crop=config.crop,
-            elastic=config.elastic,
+            elastic=known(config.elastic),
             low_resolution=config.low_resolution,
         )
 
