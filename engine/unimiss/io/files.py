@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -71,12 +70,17 @@ def files_of(path: Path) -> tuple[Path, ...]:
         A DICOM path holds no image or several, or is damaged.
     """
     if not is_dicom(path):
-        pictures = (
-            sorted(filter(is_image, path.iterdir())) if os.path.isdir(path) else ()
-        )  # not of a locked one
-        return tuple(pictures) or (path,)
+        return _pictures(path) or (path,)
     with sentences(path):
         return dicom.files_of(path)
+
+
+def _pictures(folder: Path) -> tuple[Path, ...]:
+    """Images directly in a folder, of which each may be looked at; whoever reads the folder says why not."""
+    try:
+        return tuple(sorted(file for file in folder.iterdir() if is_image(file) and file.is_file()))
+    except OSError:
+        return ()
 
 
 def read(path: Path | str) -> Image:
