@@ -24,7 +24,8 @@ def run(*arguments) -> int:
 
 def weights(release, variant):
     shapes = release.manifest[variant]["state_dict"]
-    return {name: 0.1 * (torch.rand(shape) - 0.5) for name, shape in shapes}
+    generator = torch.Generator().manual_seed(0)
+    return {name: 0.1 * (torch.rand(shape, generator=generator) - 0.5) for name, shape in shapes}
 
 
 @pytest.fixture(scope="module")
