@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unimiss.models.convolution import convolution
 from unimiss.models.presets import Shape
-from unimiss.models.switch import Switchable, convolution
+from unimiss.models.switch import Switchable
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

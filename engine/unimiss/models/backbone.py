@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from unimiss.models.convolution import convolution
 from unimiss.models.decoder import Decoder, StemDecoder
 from unimiss.models.encoder import Encoder
 from unimiss.models.presets import INPUT_CHANNELS, PRESETS, Network, Shape
-from unimiss.models.switch import Switchable, convolution, enlarge
+from unimiss.models.switch import Switchable, enlarge
 
 
 class Backbone(nn.Module):

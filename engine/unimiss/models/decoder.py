@@ -9,11 +9,12 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from unimiss.models.attention import Block, drop_rates
+from unimiss.models.convolution import ConvBlock, up_convolution
 from unimiss.models.encoder import Encoded
 from unimiss.models.presets import Preset, Shape
 from unimiss.models.recompute import Recomputing
 from unimiss.models.stage import Stage
-from unimiss.models.switch import ConvBlock, Switchable, up_convolution
+from unimiss.models.switch import Switchable
 
 
 @dataclass

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from unimiss.models.attention import Block, drop_rates
+from unimiss.models.convolution import conv_blocks
 from unimiss.models.presets import Preset, Shape
 from unimiss.models.recompute import Recomputing
 from unimiss.models.stage import Stage
-from unimiss.models.switch import Switchable, conv_blocks
+from unimiss.models.switch import Switchable
 
 
 @dataclass

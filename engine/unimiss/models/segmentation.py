@@ -5,10 +5,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from unimiss.models.backbone import initialise
+from unimiss.models.convolution import convolution
 from unimiss.models.decoder import Decoder, StemDecoder
 from unimiss.models.encoder import Encoder
 from unimiss.models.presets import PRESETS, Network, Shape
-from unimiss.models.switch import convolution, enlarge
+from unimiss.models.switch import enlarge
 
 
 class SegmentationNetwork(nn.Module):
