@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from unimiss.data.cache import Cache
-from unimiss.data.datasets import Kind, open_dataset
+from unimiss.data.datasets import Dataset, Kind, open_dataset
+from unimiss.data.preprocessing import Preprocessing
 from unimiss.devices import refuse_uneven, versions
 from unimiss.errors import InputError
 from unimiss.finetuning.classification import Classification
@@ -27,7 +28,7 @@ from unimiss.finetuning.task import Material, Task
 from unimiss.finetuning.train import train
 from unimiss.geometry import Geometry
 from unimiss.models import checkpoint
-from unimiss.models.checkpoint import Description
+from unimiss.models.checkpoint import Checkpoint, Description
 from unimiss.models.transfer import transfer
 from unimiss.runs import Run
 from unimiss.runs.writer import Listener, RunWriter
@@ -90,66 +91,26 @@ def _finetune(
     *,
     make: Callable[[Description], nn.Module] | None,
 ) -> str | None:
-    cache = Cache()
-    config = config.model_copy(
-        update={"dataset": config.dataset.resolve(), "init": config.init and checkpoint.absolute(config.init)}
-    )
-    # A resumed run has all weights in its own checkpoint.
-    fresh = config.init is not None and not writer.run.last.exists()
-    source = checkpoint.load(config.init) if fresh and config.init else None
-    if source is not None:
-        if "network" in config.model_fields_set:
-            source.description.refuse_other(config.network)
-        config = config.model_copy(update={"network": source.description.network})
-    dataset = open_dataset(
-        config.dataset,
-        names=class_names(config.recipe),
-        labels=config.labels,
-        ignore=config.ignore,
-        accept=config.accept,
-        report=lambda share: writer.stage(f"checking the data set, {share:.0%}"),
-        warn=writer.warn,
-    )
-    if dataset.kind != config.task:
-        raise InputError(f"{config.dataset} is a data set for {dataset.kind}, and the task is {config.task}")
-    task = _TASKS[config.task]
-    task.check(dataset, config)
+    config, source = _with_weights(config, writer)
+    dataset, task = _open(config, writer)
     splits = saved_splits(writer, dataset) or split_cases(dataset.cases, config, writer.warn)
     task.check_splits(splits, dataset)
     used = splits["training"] + splits["validation"]
     grids = read_grids(used, config.dataset)
     config = _resolve(config, task, grids, fabric.world_size)
     refuse_uneven(config.batch_size, fabric.world_size)
+    cache = Cache()
 
     def report(share: float) -> None:
         writer.stage(f"preparing cases, {share:.0%}")
 
     with fabric.rank_zero_first():
         prepared, storing = prepare_cases(used, config, dataset, cache, report, writer.warn)
-    learned = set(splits["training"])
-    training = [item for item in prepared if item.case in learned]
-    validation = [item for item in prepared if item.case not in learned]
+    training, validation = _sides(prepared, splits, config)
     config = _resolve_length(config, len(training))
-    if not training or not validation:
-        raise InputError(
-            f"{config.dataset}: training and validation need one usable case each; "
-            f"{len(used) - len(prepared)} of {len(used)} cases were left out"
-        )
-    preprocessing, native = fit_intensity(storing, training, cache), known(config.patch)
-    description = Description(
-        kind=config.task,
-        network=config.network,
-        native={len(native): native},
-        channels={len(native): preprocessing.channels},
-        rereads_coarsest=_rereads_coarsest(config, writer),
-        labels=dataset.labels,
-        overlapping=dataset.overlapping,
-        preprocessing=preprocessing,
-        objective=config.task,
-        step=0,
-        provenance={"versions": versions(), "seed": config.seed, "dataset": dataset.name},
-    )
-    spacing = preprocessing.spacing or resized_spacing(grids, native)
+    preprocessing = fit_intensity(storing, training, cache)
+    description = _describe(config, dataset, preprocessing, _rereads_coarsest(config, writer))
+    spacing = preprocessing.spacing or resized_spacing(grids, known(config.patch))
     material = Material(training, validation, description, spacing, partial=bool(dataset.unknown))
     learning = task(config, material, cache)
     torch.manual_seed(config.seed)
@@ -163,6 +124,71 @@ def _finetune(
         _tell_changed(prepared, writer)
     writer.save_config(config.model_dump(mode="json"))  # last: a folder with it can be resumed
     return train(Finetuning(config, network, learning, fabric), writer)
+
+
+def _with_weights(config: FinetuneConfig, writer: RunWriter) -> tuple[FinetuneConfig, Checkpoint | None]:
+    """Name files for good, and read the weights to begin with; a resumed run has its own."""
+    begins = config.init and checkpoint.absolute(config.init)
+    config = config.model_copy(update={"dataset": config.dataset.resolve(), "init": begins})
+    if config.init is None or writer.run.last.exists():
+        return config, None
+    source = checkpoint.load(config.init)
+    if "network" in config.model_fields_set:
+        source.description.refuse_other(config.network)
+    return config.model_copy(update={"network": source.description.network}), source
+
+
+def _open(config: FinetuneConfig, writer: RunWriter) -> tuple[Dataset, type[Task]]:
+    """Check the data set, and that it is one for the task."""
+    dataset = open_dataset(
+        config.dataset,
+        names=class_names(config.recipe),
+        labels=config.labels,
+        ignore=config.ignore,
+        accept=config.accept,
+        report=lambda share: writer.stage(f"checking the data set, {share:.0%}"),
+        warn=writer.warn,
+    )
+    if dataset.kind != config.task:
+        raise InputError(f"{config.dataset} is a data set for {dataset.kind}, and the task is {config.task}")
+    task = _TASKS[config.task]
+    task.check(dataset, config)
+    return dataset, task
+
+
+def _sides(
+    prepared: Sequence[PreparedCase], splits: Splits, config: FinetuneConfig
+) -> tuple[list[PreparedCase], list[PreparedCase]]:
+    """Tell training and validation apart, each with at least one case that could be prepared."""
+    learned = set(splits["training"])
+    training = [item for item in prepared if item.case in learned]
+    validation = [item for item in prepared if item.case not in learned]
+    if not training or not validation:
+        used = len(learned) + len(splits["validation"])
+        raise InputError(
+            f"{config.dataset}: training and validation need one usable case each; "
+            f"{used - len(prepared)} of {used} cases were left out"
+        )
+    return training, validation
+
+
+def _describe(
+    config: FinetuneConfig, dataset: Dataset, preprocessing: Preprocessing, rereads_coarsest: bool
+) -> Description:
+    native = known(config.patch)
+    return Description(
+        kind=config.task,
+        network=config.network,
+        native={len(native): native},
+        channels={len(native): preprocessing.channels},
+        rereads_coarsest=rereads_coarsest,
+        labels=dataset.labels,
+        overlapping=dataset.overlapping,
+        preprocessing=preprocessing,
+        objective=config.task,
+        step=0,
+        provenance={"versions": versions(), "seed": config.seed, "dataset": dataset.name},
+    )
 
 
 def _rereads_coarsest(config: FinetuneConfig, writer: RunWriter) -> bool:
