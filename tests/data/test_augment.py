@@ -54,6 +54,13 @@ def test_a_rotation_is_one_in_millimetres_whatever_the_shape_of_pixels():
     assert (turned[:, 0, 1].abs() > 0.1).any()
 
 
+def test_a_shift_is_at_most_its_share_of_the_length():
+    found = moved(Augmentation(shift=0.1, **STILL), 40, 60, batch=200)
+    away = (found - places(200, 40, 60))[:, :, 20, 30].abs()
+    assert (away.amax(dim=0) > 0.17).all()
+    assert away.max() <= 0.2 + 1 / 40  # an axis is 2 long; labels come from the nearest pixel
+
+
 def test_scaling_is_a_factor_of_the_size_of_what_is_seen():
     found = moved(Augmentation(rotation=0.0, scaling=(2.0, 3.0)), 64, 64)
     seen = (found.amax(dim=(2, 3)) - found.amin(dim=(2, 3))) / 2

@@ -22,14 +22,12 @@ from unimiss.finetuning.config import FinetuneConfig
 from unimiss.finetuning.grids import fit_patch, fit_spacing
 from unimiss.finetuning.prepare import PreparedCase
 from unimiss.finetuning.splits import Splits
-from unimiss.finetuning.task import Material, Sample, Task
+from unimiss.finetuning.task import SHIFT, SQUARE, Material, Sample, Task
 from unimiss.geometry import Geometry
 from unimiss.inference.classes import class_probabilities
 from unimiss.settings import known
 
-_SQUARE = {"cpu": 128, "cuda": 224}
 _BATCH = {2: {"cpu": 16, "cuda": 32}, 3: {"cpu": 4, "cuda": 8}}
-_SHIFT = 0.1  # of the image's size
 
 
 class Classification(Task):
@@ -40,7 +38,7 @@ class Classification(Task):
     def __init__(self, config: FinetuneConfig, material: Material, cache: Cache) -> None:
         super().__init__(config, material, cache)
         self.overlapping = material.description.overlapping
-        self.augmentation = replace(self.augmentation, shift=_SHIFT)
+        self.augmentation = replace(self.augmentation, shift=SHIFT)
         targets = np.stack([self._target(item.case) for item in material.training])
         self._weights = torch.ones(len(self.labels))
         if config.balance:
@@ -84,7 +82,7 @@ class Classification(Task):
     def resolve(config: FinetuneConfig, grids: Sequence[Geometry], device: str) -> Mapping[str, Any]:
         """Whole images: radiographs square, volumes at about the voxel size of most."""
         dimension = grids[0].ndim
-        side = _SQUARE[device]
+        side = SQUARE[device]
         return {
             "lr": 5e-4,
             "weight_decay": 0.05,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,12 @@ from unimiss.finetuning.config import FinetuneConfig
 from unimiss.finetuning.grids import fit_patch, fit_spacing
 from unimiss.finetuning.prepare import PreparedCase
 from unimiss.finetuning.splits import Splits
-from unimiss.finetuning.task import Material, Sample, Task
+from unimiss.finetuning.task import SHIFT, SQUARE, Material, Sample, Task
 from unimiss.geometry import Geometry
 from unimiss.inference.windows import window_scores
 from unimiss.settings import known
 
 _LEVEL_WEIGHTS = (1.0, 0.5, 0.25, 0.125)  # full size first; the release's fifth output has weight 0
-_SQUARE = (224, 224)
 
 
 class Segmentation(Task):
@@ -37,6 +37,8 @@ class Segmentation(Task):
         from monai.losses import DeepSupervisionLoss, DiceCELoss
 
         super().__init__(config, material, cache)
+        if len(self.patch) == 2:  # all of the image: nothing else moves it
+            self.augmentation = replace(self.augmentation, shift=SHIFT)
         self.overlapping = material.description.overlapping
         if self.overlapping:
             loss: nn.Module = BinaryDiceLoss(config.label_smoothing)
@@ -83,7 +85,7 @@ class Segmentation(Task):
         if grids[0].ndim == 2:
             if config.spacing != "auto":
                 raise InputError("spacing is for volumes; flat images are resized to 'patch'")
-            return {**values, "patch": _SQUARE, "batch_size": 16 if device == "cuda" else 8}
+            return {**values, "patch": (SQUARE[device],) * 2, "batch_size": 16 if device == "cuda" else 8}
         spacing = fit_spacing(grids) if config.spacing == "auto" else config.spacing
         patch = fit_patch(grids, spacing, device)
         return {**values, "spacing": spacing, "patch": patch, "batch_size": 2}

@@ -25,6 +25,9 @@ from unimiss.settings import known
 
 Sample = tuple[NDArray[np.float32], NDArray[np.float32]]
 
+SQUARE = {"cpu": 128, "cuda": 224}  # pixels of a radiograph that is seen whole
+SHIFT = 0.1  # of the size of an image that is seen whole, either way
+
 
 @dataclass(frozen=True)
 class Material:
