@@ -1,4 +1,4 @@
-"""What a path is: an image, a data set, a run folder or a model, in lines for a person."""
+"""What a path is: an image, a data set, a run folder, several of them or a model, in lines for a person."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def describe(path: Path) -> Lines:
     if not path.exists():
         raise InputError(f"{path}: there is no such file or folder")
     if path.is_dir() and not is_dicom(path):
-        return _run(path) if (path / "events.jsonl").exists() else _dataset(path)
+        runs = [path] if _is_run(path) else sorted(filter(_is_run, path.iterdir()))
+        return [line for run in runs for line in _run(run)] or _dataset(path)
     if path.suffix.lower() in _LISTED:
         return _dataset(path)
     return _image(path) if path.is_dir() or is_image(path) else _model(path)
@@ -50,6 +51,10 @@ def _image(path: Path) -> Lines:
         pairs = zip(geometry.shape, geometry.spacing, strict=True)
         lines.append(("extent", " x ".join(f"{n * s:.0f}" for n, s in pairs) + " mm"))
     return lines
+
+
+def _is_run(path: Path) -> bool:
+    return (path / "events.jsonl").exists()
 
 
 def _run(path: Path) -> Lines:

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from unimiss.errors import InputError, JobError
+from unimiss.info import describe
 from unimiss.runs import Run, State
 
 
@@ -213,3 +214,13 @@ def test_a_damaged_configuration_or_manifest_is_refused_by_name(run: Run, conten
         run.config()
     with pytest.raises(InputError, match=r"manifest.json is missing or damaged"):
         run.manifest()
+
+
+def test_info_about_a_folder_of_runs_is_about_each_of_them(tmp_path: Path) -> None:
+    for number in range(2):
+        folder = tmp_path / f"fold-{number}"
+        folder.mkdir()
+        append(Run(folder), event("started"), event("finished"))
+    (tmp_path / "notes").mkdir()
+    assert describe(tmp_path) == describe(tmp_path / "fold-0") + describe(tmp_path / "fold-1")
+    assert describe(tmp_path / "fold-1")[0] == ("run", str(tmp_path / "fold-1"))
