@@ -16,6 +16,7 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import argparse
+import hashlib
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,7 @@ from efficiency.results import Ledger, Result, table
 from efficiency.starts import ARMS, NONE, PEERS, STARTS, fits, pretrain_arm, settings_of
 from efficiency.tasks import TASKS, VALIDATION, data_of, test_score, training_patients
 
+import unimiss
 from unimiss.devices import keep_freed_memory
 from unimiss.errors import InputError, Stopped, UnimissError
 from unimiss.finetuning import FinetuneConfig, finetune
@@ -63,6 +65,12 @@ def cells(
                 for start in starts:
                     if fits(start, TASKS[task].kind):
                         yield Cell(task, start, fraction, seed)
+
+
+def sources() -> str:
+    """Hash of the engine's code: with other defaults or another loop, runs do not compare."""
+    files = sorted(Path(unimiss.__file__).parent.rglob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
 def measure(cell: Cell, output: Path, minutes: float, extra: dict[str, Any]) -> Result:
@@ -184,7 +192,8 @@ def main() -> int:
             torch.set_num_threads(given.threads)
             keep_freed_memory()
             extra = parse_assignments(given.set)
-            ledger.settle({"minutes": given.minutes, "threads": given.threads, "set": extra})
+            common = {"minutes": given.minutes, "threads": given.threads, "set": extra, "engine": sources()}
+            ledger.settle(common)
             todo = list(cells(given.tasks, given.starts, given.fractions, given.seeds))
             failed = work(ledger, todo, given, extra)
             if failed:

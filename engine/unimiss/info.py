@@ -24,8 +24,7 @@ def describe(path: Path) -> Lines:
     if not path.exists():
         raise InputError(f"{path}: there is no such file or folder")
     if path.is_dir() and not is_dicom(path):
-        runs = [path] if _is_run(path) else sorted(filter(_is_run, path.iterdir()))
-        return [line for run in runs for line in _run(run)] or _dataset(path)
+        return _run(path) if _is_run(path) else _folder(path)
     if path.suffix.lower() in _LISTED:
         return _dataset(path)
     return _image(path) if path.is_dir() or is_image(path) else _model(path)
@@ -54,7 +53,21 @@ def _image(path: Path) -> Lines:
 
 
 def _is_run(path: Path) -> bool:
-    return (path / "events.jsonl").exists()
+    try:
+        return (path / "events.jsonl").exists()
+    except PermissionError:
+        return False
+
+
+def _folder(path: Path) -> Lines:
+    """Of a data set, which may have runs beside its images; else of each run in the folder."""
+    try:
+        return _dataset(path)
+    except InputError:
+        runs = sorted(filter(_is_run, path.glob("*")))
+        if not runs:
+            raise
+        return [line for run in runs for line in _run(run)]
 
 
 def _run(path: Path) -> Lines:

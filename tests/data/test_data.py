@@ -155,6 +155,13 @@ def test_foreground_patches_hold_their_class_and_small_cases_are_padded():
     assert (patch[:, :2] == 0).all()
 
 
+def test_beyond_a_case_each_channel_has_its_own_smallest_value():
+    volume = np.stack([np.full((4, 8, 8), -1000.0), np.full((4, 8, 8), 0.5)])
+    patch = cut_patch(volume, [-2, 0, 0], (8, 8, 8), None)
+    assert patch.shape == (2, 8, 8, 8)
+    assert (np.unique(patch[0]), np.unique(patch[1])) == (-1000.0, 0.5)
+
+
 def test_patches_of_a_case_without_foreground_lie_anywhere(tmp_path):
     points = class_points(np.zeros((1, 20, 40, 40), np.uint8), 3)
     assert set(points[:, 0]) == {0}

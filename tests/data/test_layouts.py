@@ -82,6 +82,18 @@ def test_images_beside_masks_are_matched_by_name(tmp_path, images, masks):
     assert "c.nii.gz has no image" in said
 
 
+def test_a_patient_without_a_mask_never_gets_that_of_another(tmp_path):
+    touch(tmp_path, "images/p1/xray.png", "images/p2/xray.png", "masks/p2/xray.png")
+    dataset = read_dataset(tmp_path)
+    assert shown(dataset, tmp_path) == [("images/p2/xray.png", "masks/p2/xray.png")]
+    assert "p1/xray.png has no mask" in problems(dataset, "unlabelled")
+
+
+def test_a_name_of_its_own_is_found_in_another_sub_folder(tmp_path):
+    touch(tmp_path, "images/first/c.png", "images/second/d.png", "masks/c.png", "masks/d.png")
+    assert ("images/first/c.png", "masks/c.png") in shown(read_dataset(tmp_path), tmp_path)
+
+
 def test_names_may_end_in_mask_or_begin_with_their_folder(tmp_path):
     touch(tmp_path / "x", "images/a.png", "masks/a_mask.png", "images/b.png", "masks/b_seg.png")
     assert len(read_dataset(tmp_path / "x").cases) == 2

@@ -65,7 +65,7 @@ def opened(path: Path, labels=None, ignore=(), accept=(), warn=pytest.fail) -> D
 def made(dataset: Dataset, folder: Path, partial: bool = True, **settings: object) -> Segmentation:
     """Prepare all cases, and the task that validates them."""
     config = FinetuneConfig.build(
-        {"dataset": folder, "init": None, "patch": (48, 40), "elastic": 0.0, **settings}
+        {"dataset": folder, "init": None, "patch": (48, 40), "elastic": 0.0, "shift": 0.0, **settings}
     )
     cache = Cache(folder / "cache")
     prepared, storing = prepare_cases(dataset.cases, config, dataset, cache, lambda share: None, pytest.fail)
@@ -214,7 +214,9 @@ def test_a_case_without_any_label_is_an_empty_mask_and_left_out_where_these_are_
         opened(folder)
     said: list[str] = []
     dataset = opened(folder, accept=["empty masks"], warn=said.append)
-    config = FinetuneConfig.build({"dataset": folder, "init": None, "patch": (48, 40), "elastic": 0.0})
+    config = FinetuneConfig.build(
+        {"dataset": folder, "init": None, "patch": (48, 40), "elastic": 0.0, "shift": 0.0}
+    )
     prepared, _ = prepare_cases(
         dataset.cases, config, dataset, Cache(folder / "cache"), lambda share: None, said.append
     )

@@ -59,6 +59,15 @@ def test_the_name_of_a_channel_decides_and_values_where_it_says_nothing(tmp_path
     assert scaling(dataset, dataset.cases, tmp_path, pytest.fail) == expected
 
 
+def test_ct_beside_another_modality_in_one_file_is_refused(tmp_path):
+    values = np.zeros((2, *SHAPE), np.float32)
+    engine.write(engine.Image(values, engine.Geometry.from_spacing(SHAPE)), tmp_path / "p0.nii")
+    case = Case((tmp_path / "p0.nii",), classes=("a",))
+    mixed = Dataset("set", "classification", (case,), {0: "a", 1: "b"}, channels=("CT", "PET"))
+    with pytest.raises(InputError, match=r"CT, PET in one file.*a file of its own"):
+        scaling(mixed, mixed.cases, tmp_path, pytest.fail)
+
+
 def test_every_fold_scales_as_most_of_the_data_set_and_a_file_unlike_them_is_named(tmp_path):
     dataset, said = volumes(tmp_path, WITHOUT_AIR, *[WITH_AIR] * 3), []
     crop, *others = dataset.cases

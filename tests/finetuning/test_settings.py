@@ -22,6 +22,7 @@ from unimiss.finetuning import FinetuneConfig, finetune
 from unimiss.finetuning.classification import Classification
 from unimiss.finetuning.loop import Finetuning, learning_rate
 from unimiss.finetuning.prepare import fit_intensity, prepare_cases
+from unimiss.finetuning.segmentation import Segmentation
 from unimiss.finetuning.train import next_validation
 from unimiss.models import SegmentationNetwork, checkpoint
 from unimiss.runs import Run, State
@@ -35,6 +36,7 @@ def config(**settings: object) -> FinetuneConfig:
         "batch_size": 4,
         "patch": (32, 32),
         "elastic": 0.0,
+        "shift": 0.0,
     }
     return FinetuneConfig.build({"dataset": "set", **resolved, **settings})
 
@@ -178,6 +180,15 @@ def test_given_intensities_are_never_fitted_and_lose_nothing_on_their_way(
     np.testing.assert_allclose(fitted.intensity.from_stored(stored)[0], expected, atol=0.002, rtol=1e-6)
     np.testing.assert_allclose(fitted.prepare(image)[0], expected, atol=1e-5, rtol=1e-6)  # as prediction does
     assert prepared(tmp_path, image, suffix, patch=patch)[2] != key
+
+
+@pytest.mark.parametrize("task", [Segmentation, Classification])
+def test_what_the_network_sees_whole_is_shifted_and_patches_are_not(tmp_path, task):
+    name = task.__name__.lower()
+    config = FinetuneConfig.build({"dataset": tmp_path, "task": name, "init": None})
+    flat, volume = (engine.Geometry.from_spacing(shape) for shape in ((64, 64), (32, 64, 64)))
+    assert task.resolve(config, [flat], "cpu")["shift"] == 0.1
+    assert task.resolve(config, [volume], "cpu")["shift"] == (0.0 if task is Segmentation else 0.1)
 
 
 @pytest.fixture(scope="module")

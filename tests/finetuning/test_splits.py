@@ -39,6 +39,12 @@ def test_splits_of_the_data_set_are_kept_and_nobody_else_is_held_out():
     assert len(splits["training"]) == 38
 
 
+def test_a_fold_beside_a_named_validation_is_said_to_be_of_no_use():
+    told, said = cases(40, split=lambda n: "validation" if n == 1 else "training"), []
+    assert names(split_cases(told, config(fold=3), said.append), "validation") == {"1"}
+    assert "fold 3 is not used" in said[0]
+
+
 def test_folds_of_the_data_set_are_kept():
     splits = split(cases(6, fold=lambda n: n % 3), config(fold=2, folds=3))
     assert names(splits, "validation") == {"2", "5"}

@@ -63,6 +63,17 @@ def test_a_flat_image_among_volumes_is_left_out_and_the_others_are_segmented(tmp
     assert (tmp_path / "out" / "b.nii.gz").exists()
 
 
+def test_a_case_with_a_gap_in_its_channels_is_left_out(tmp_path):
+    for name in ("a_0000.nii.gz", "a_0002.nii.gz", "b_0000.nii.gz", "b_0001.nii.gz"):
+        scan(tmp_path / "in" / name)
+    model = Bright()
+    model.preprocessing = Preprocessing(spacing=(1, 1, 1), intensity=BY_PERCENTILE, channels=2, files=2)
+    said: list[str] = []
+    with pytest.raises(JobError, match="1 of 2 inputs were segmented"):
+        predicted([tmp_path / "in"], tmp_path / "out", model=model, warn=said.append)
+    assert "a_0000.nii.gz and the files beside it are channels 0, 2; one is missing" in said[0]
+
+
 def test_a_folder_in_the_place_of_a_mask_costs_that_mask_alone(tmp_path):
     inputs = [scan(tmp_path / f"{name}.nii.gz") for name in "ab"]
     (tmp_path / "out" / "a.nii.gz").mkdir(parents=True)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from unimiss.models.convolution import convolution
+from unimiss.models.convolution import convolution, up_convolution
 
 STRIDED = [  # input channels, kernel, stride, padding, width of the input: all give one column
     (128, 3, 2, 1, 1),
@@ -25,20 +25,41 @@ def _leave_nan_in_freed_memory():
 def test_in_bf16_a_map_of_one_column_is_that_of_fp32(dimension, channels, kernel, stride, padding, width):
     torch.manual_seed(0)
     conv = convolution(dimension)(channels, 64, kernel, stride=stride, padding=padding, bias=False)
-    x = torch.randn(2, channels, *(13,) * (dimension - 1), width)
+    x = torch.randn(2, channels, *(13,) * (dimension - 1), width, requires_grad=True)
     expected = conv(x)
     gradient = torch.randn_like(expected)
-    (expected_weight,) = torch.autograd.grad(expected, conv.weight, gradient)
+    expected_x, expected_weight = torch.autograd.grad(expected, (x, conv.weight), gradient)
     for _ in range(3):
         _leave_nan_in_freed_memory()
         with torch.autocast("cpu", dtype=torch.bfloat16):
             y = conv(x)
         _leave_nan_in_freed_memory()
-        (weight,) = torch.autograd.grad(y, conv.weight, gradient.to(y.dtype))
+        found_x, weight = torch.autograd.grad(y, (x, conv.weight), gradient.to(y.dtype))
         assert y.dtype == torch.bfloat16
         assert y.shape[-1] == 1
         torch.testing.assert_close(y.float(), expected, atol=0.02, rtol=0.02)
         torch.testing.assert_close(weight, expected_weight, atol=0.1, rtol=0.02)
+        torch.testing.assert_close(found_x, expected_x, atol=0.02, rtol=0.02)
+
+
+@pytest.mark.parametrize("dimension", [2, 3])
+@pytest.mark.parametrize(("inputs", "outputs"), [(96, 48), (48, 20), (256, 128)])
+def test_in_bf16_a_column_that_is_enlarged_has_the_gradients_of_fp32(dimension, inputs, outputs):
+    torch.manual_seed(0)
+    layer = up_convolution(dimension, inputs, outputs, (2,) * dimension)
+    x = torch.randn(2, inputs, *(4,) * (dimension - 1), 1, requires_grad=True)
+    expected = layer(x)
+    gradient = torch.randn_like(expected)
+    expected_gradients = torch.autograd.grad(expected, (x, layer.weight), gradient)
+    for _ in range(3):
+        _leave_nan_in_freed_memory()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            y = layer(x)
+        _leave_nan_in_freed_memory()
+        assert y.dtype == torch.bfloat16
+        torch.testing.assert_close(y.float(), expected, atol=0.02, rtol=0.02)
+        found = torch.autograd.grad(y, (x, layer.weight), gradient.to(y.dtype))
+        torch.testing.assert_close(found, expected_gradients, atol=0.1, rtol=0.02)
 
 
 @pytest.mark.parametrize("depth", [1, 4, 5, 6, 7, 8])

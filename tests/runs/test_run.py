@@ -223,4 +223,6 @@ def test_info_about_a_folder_of_runs_is_about_each_of_them(tmp_path: Path) -> No
         append(Run(folder), event("started"), event("finished"))
     (tmp_path / "notes").mkdir()
     assert describe(tmp_path) == describe(tmp_path / "fold-0") + describe(tmp_path / "fold-1")
+    (tmp_path / "notes").chmod(0)
+    assert len(describe(tmp_path)) == 2 * len(describe(tmp_path / "fold-0"))
     assert describe(tmp_path / "fold-1")[0] == ("run", str(tmp_path / "fold-1"))

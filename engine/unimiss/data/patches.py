@@ -88,7 +88,7 @@ def draw_start(
 def cut_patch(array: Any, start: list[int], patch: tuple[int, ...], fill: float | None) -> NDArray[Any]:
     """Cut (C, *patch) out of a stored (C, *grid), reading only what is needed.
 
-    Beyond the case lies `fill`, or the smallest value of the patch.
+    Beyond the case lies `fill`, or the smallest value of each channel in the patch.
     """
     shape = array.shape[1:]
     inside = tuple(slice(max(0, s), min(n, s + p)) for s, n, p in zip(start, shape, patch, strict=True))
@@ -97,4 +97,6 @@ def cut_patch(array: Any, start: list[int], patch: tuple[int, ...], fill: float 
         return block
     before = [max(0, -s) for s in start]
     pads = [(b, p - b - n) for b, p, n in zip(before, patch, block.shape[1:], strict=True)]
-    return np.pad(block, [(0, 0), *pads], constant_values=block.min() if fill is None else fill)
+    if fill is not None:
+        return np.pad(block, [(0, 0), *pads], constant_values=fill)
+    return np.stack([np.pad(one, pads, constant_values=one.min()) for one in block])

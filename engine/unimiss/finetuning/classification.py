@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,17 +36,13 @@ class Classification(Task):
     def __init__(self, config: FinetuneConfig, material: Material, cache: Cache) -> None:
         super().__init__(config, material, cache)
         self.overlapping = material.description.overlapping
-        self.augmentation = replace(self.augmentation, shift=SHIFT)
         targets = np.stack([self._target(item.case) for item in material.training])
         self._weights = torch.ones(len(self.labels))
         if config.balance:
             share = (targets.sum(axis=0) + 1) / (len(targets) + 2)  # never 0 nor 1
             rarity = (1 - share) / share if self.overlapping else 1 / (len(share) * share)
             self._weights = torch.from_numpy(rarity.astype(np.float32))
-        # In an order of its own: data sets are often sorted by class.
-        order = sorted(material.validation, key=lambda item: zlib.crc32(item.case.name.encode()))
-        self._validated = order[: known(config.validation_cases)]
-        self._truth = np.stack([self._target(item.case) for item in self._validated])
+        self._truth = np.stack([self._target(item.case) for item in self.validated])
         if not _differing(self._truth).any():
             raise InputError(
                 f"the {len(self._truth)} cases that validate have the same classes, so nothing can be "
@@ -87,6 +81,7 @@ class Classification(Task):
             "lr": 5e-4,
             "weight_decay": 0.05,
             "elastic": 0.0,
+            "shift": SHIFT,
             "average": 0.99,
             "validation_cases": 1000,
             "patch": (side, side) if dimension == 2 else fit_patch(grids, fit_spacing(grids), device),
@@ -129,7 +124,7 @@ class Classification(Task):
         """
         from sklearn.metrics import roc_auc_score
 
-        cases, truth = self._validated, self._truth
+        cases, truth = self.validated, self._truth
         found, batch = [], known(self.config.batch_size)
         for start in range(0, len(cases), batch):
             part = cases[start : start + batch]

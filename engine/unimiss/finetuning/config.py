@@ -104,7 +104,10 @@ class FinetuneConfig(TrainingSettings):
         Smallest and largest factor of an image's size.
     crop : tuple of float or None
         Classification: smallest and largest share of the area that is seen, its sides in a ratio of 3/4 to
-        4/3; None shifts the image by up to a tenth instead.
+        4/3; instead of a shift.
+    shift : float
+        How far an image is moved along each axis at most, a share of its size. "auto": a tenth of what the
+        network sees whole, patches not at all.
     elastic : float
         Share of the samples that are bent smoothly. "auto": 0.3 of patches to segment, no image to classify.
     low_resolution : float
@@ -150,6 +153,7 @@ class FinetuneConfig(TrainingSettings):
     rotation: Degrees = 15.0
     scaling: Interval = (0.8, 1.25)
     crop: Interval | None = None
+    shift: Share | Auto = "auto"
     elastic: Annotated[float, Field(ge=0, le=1)] | Auto = "auto"
     low_resolution: Annotated[float, Field(ge=0, le=1)] = 0.15
     validations: Annotated[int, Field(ge=1)] = 4

@@ -96,6 +96,8 @@ def kinds_of(
     for place, files in enumerate(zip(*seen, strict=True)):
         (ndim, channels), _ = Counter((one.ndim, one.channels) for one in files).most_common(1)[0]
         ct, named = 2 * sum(one.ct for one in files) > len(files), False
+        if len(seen[0]) == 1 < channels:
+            _refuse_mixed(dataset, names[:channels])
         word = names[place].strip().lower()
         if word in _OTHERS:
             ct, named = False, True
@@ -109,6 +111,16 @@ def kinds_of(
                 )
         kinds.append(Kind(ndim == 2, channels, ct, named))
     return tuple(kinds)
+
+
+def _refuse_mixed(dataset: Dataset, names: Sequence[str]) -> None:
+    """Refuse a file that holds CT beside another modality: all its channels are scaled alike."""
+    of_ct = [name.strip().lower() in _CT for name in names]
+    if any(of_ct) and not all(of_ct):
+        raise InputError(
+            f"{dataset.name} holds {', '.join(names)} in one file, whose channels are scaled alike; "
+            "write each modality to a file of its own (name_0000, name_0001)"
+        )
 
 
 def _look(dataset: Dataset, cache: Cache, progress: Progress) -> list[list[_Seen]]:

@@ -66,6 +66,7 @@ _PUBLISHED = {
     "warmup": 0.0,
     "average": 0.0,  # the weights themselves
     "elastic": 0.0,
+    "shift": 0.0,
 }
 _ABDOMEN: dict[str, Any] = {  # as nnU-Net trains, by which the release does
     **_PUBLISHED,

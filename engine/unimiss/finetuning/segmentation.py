@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,6 @@ from unimiss.finetuning.splits import Splits
 from unimiss.finetuning.task import SHIFT, SQUARE, Material, Sample, Task
 from unimiss.geometry import Geometry
 from unimiss.inference.windows import window_scores
-from unimiss.settings import known
 
 _LEVEL_WEIGHTS = (1.0, 0.5, 0.25, 0.125)  # full size first; the release's fifth output has weight 0
 
@@ -37,8 +35,6 @@ class Segmentation(Task):
         from monai.losses import DeepSupervisionLoss, DiceCELoss
 
         super().__init__(config, material, cache)
-        if len(self.patch) == 2:  # all of the image: nothing else moves it
-            self.augmentation = replace(self.augmentation, shift=SHIFT)
         self.overlapping = material.description.overlapping
         if self.overlapping:
             loss: nn.Module = BinaryDiceLoss(config.label_smoothing)
@@ -55,10 +51,9 @@ class Segmentation(Task):
         weights = [weight / sum(_LEVEL_WEIGHTS) for weight in _LEVEL_WEIGHTS]
         self._loss: nn.Module = loss
         self._loss_of_levels: nn.Module = DeepSupervisionLoss(loss, weights=weights)
-        self._validated = material.validation[: known(config.validation_cases)]
-        if not any((cache.open(item.key, "points")[:, 0] > 0).any() for item in self._validated):
+        if not any((cache.open(item.key, "points")[:, 0] > 0).any() for item in self.validated):
             raise InputError(
-                f"the masks of the {len(self._validated)} cases that validate are empty, so nothing can be "
+                f"the masks of the {len(self.validated)} cases that validate are empty, so nothing can be "
                 "measured; choose another fold, or more validation_cases"
             )
 
@@ -85,10 +80,11 @@ class Segmentation(Task):
         if grids[0].ndim == 2:
             if config.spacing != "auto":
                 raise InputError("spacing is for volumes; flat images are resized to 'patch'")
-            return {**values, "patch": (SQUARE[device],) * 2, "batch_size": 16 if device == "cuda" else 8}
+            batch = 16 if device == "cuda" else 8
+            return {**values, "patch": (SQUARE[device],) * 2, "batch_size": batch, "shift": SHIFT}
         spacing = fit_spacing(grids) if config.spacing == "auto" else config.spacing
         patch = fit_patch(grids, spacing, device)
-        return {**values, "spacing": spacing, "patch": patch, "batch_size": 2}
+        return {**values, "spacing": spacing, "patch": patch, "batch_size": 2, "shift": 0.0}
 
     def sample(self, case: PreparedCase, rng: np.random.Generator) -> Sample:
         """Cut a patch, and its class indices (1, *patch); of overlapping ones 0 or 1, (classes, *patch).
@@ -132,7 +128,7 @@ class Segmentation(Task):
             reference has the class. Voxels that nobody labelled count in neither.
         """
         scores: dict[int, list[float]] = {index: [] for index in range(1, len(self.labels))}
-        for case in self._validated:
+        for case in self.validated:
             stored = self.cache.open(case.key, "image")[:]
             image = torch.from_numpy(self.preprocessing.intensity.from_stored(stored)).to(device)
             truth = torch.from_numpy(self.cache.open(case.key, "label")[:]).to(device)

@@ -36,6 +36,8 @@ def split_cases(cases: Sequence[Case], config: FinetuneConfig, warn: Callable[[s
             f"{config.dataset} has cases of {len(others)} patients to train with; at least 2 are needed"
         )
     validation = {patient for patient in others if named.get(patient) == "validation"}
+    if validation and config.fold:
+        warn(f"{config.dataset} says itself who validates, so fold {config.fold} is not used")
     validation = validation or _fold(others, folds, config)
     rest = sorted(set(others) - validation, key=lambda p: zlib.crc32(f"{config.seed}:{p}".encode()))
     training = set(rest[: max(1, round(config.fraction * len(rest)))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from unimiss.settings import known
 Sample = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 SQUARE = {"cpu": 128, "cuda": 224}  # pixels of a radiograph that is seen whole
-SHIFT = 0.1  # of the size of an image that is seen whole, either way
+SHIFT = 0.1  # of an image that is seen whole
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ class Task(ABC):
     ----------
     metric : str
         The validation figure, 0 to 1, by which the best model is chosen.
+    validated : list of PreparedCase
+        The cases that it is measured on.
     """
 
     metric: ClassVar[str]
@@ -80,10 +83,14 @@ class Task(ABC):
         self.labels = material.description.labels
         self.preprocessing: Preprocessing = material.description.preprocessing
         (self.patch,) = material.description.native.values()
+        # In an order of its own: data sets are often sorted by class or by where the cases came from.
+        order = sorted(material.validation, key=lambda item: zlib.crc32(item.case.name.encode()))
+        self.validated = order[: known(config.validation_cases)]
         self.augmentation = Augmentation(
             mirror=config.mirror,
             rotation=config.rotation,
             scaling=config.scaling,
+            shift=known(config.shift),
             crop=config.crop,
             elastic=known(config.elastic),
             low_resolution=config.low_resolution,

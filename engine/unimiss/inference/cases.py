@@ -17,7 +17,7 @@ Work = Callable[[int, Image, Callable[[float], None]], None]
 def find_cases(inputs: Sequence[Path], files: int, warn: Callable[[str], None]) -> list[Case]:
     """Collect the cases of files and folders, each with all of its `files`; tell `warn` of masks among them.
 
-    What is no complete case is refused when its turn comes.
+    What is no complete case is refused when its turn comes: a gap in its numbers stays one.
     """
     found = search(inputs)
     if found.masks:
@@ -81,6 +81,7 @@ def predict_each(
             progress((before + share) / len(cases), name)
 
         try:
+            _refuse_gap(case)
             work(i, read_image(case), report)
         except InputError as error:
             problems.append(_hidden(str(error), case, i) if hide else str(error))
@@ -93,6 +94,15 @@ def predict_each(
         raise InputError(problems[0] if len(problems) == 1 else f"no input could be {done}; {problems[0]}")
     if problems:
         raise JobError(f"{finished} of {len(cases)} inputs were {done}; {len(problems)} were left out")
+
+
+def _refuse_gap(case: Case) -> None:
+    """Refuse ``a_0000`` and ``a_0002`` as two channels: one of them would be taken for ``a_0001``."""
+    if len(case) > 1:
+        (by_channel,) = group_channels(case).values()
+        if sorted(by_channel) != list(range(len(case))):
+            numbers = ", ".join(map(str, sorted(by_channel)))
+            raise InputError(f"{case[0]} and the files beside it are channels {numbers}; one is missing")
 
 
 def _called(case: Case, number: int) -> str:

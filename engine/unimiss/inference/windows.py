@@ -155,7 +155,7 @@ def _scored(
 
 
 def _padded(image: Tensor, patch: Sequence[int], before: Sequence[int]) -> Tensor:
-    """Image of at least the patch's size, filled up with its smallest value on both sides."""
+    """Image of at least the patch's size, each channel filled up with its smallest value on both sides."""
     short = [max(0, n - size) for size, n in zip(image.shape[-len(patch) :], patch, strict=True)]
     if not any(short):
         return image
@@ -163,7 +163,7 @@ def _padded(image: Tensor, patch: Sequence[int], before: Sequence[int]) -> Tenso
         return torch.stack([_padded(one, patch, before) for one in image])
     pairs = [(first, lack - first) for first, lack in zip(before, short, strict=True)]
     around = [width for pair in reversed(pairs) for width in pair]
-    return F.pad(image, around, value=float(image.min()))
+    return torch.stack([F.pad(one, around, value=float(one.min())) for one in image])
 
 
 def _importance(patch: tuple[int, ...], device: torch.device) -> Tensor:

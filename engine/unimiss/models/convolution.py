@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,9 +34,7 @@ class _Convolution(nn.Module):
         weight = self.weight if x.shape[1] == self.in_channels else self._grey_weight(x)
         if not self._misread_in_bf16(x):
             return self._convolve(x, weight)
-        with torch.autocast(x.device.type, enabled=False):
-            exact = self._convolve(x.float(), weight)
-        return exact.to(torch.get_autocast_dtype(x.device.type))
+        return _exactly(lambda x: self._convolve(x, weight), x)
 
     def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
         convolve, padding = F.conv2d if x.ndim == 4 else F.conv3d, self.padding
@@ -58,7 +57,7 @@ class _Convolution(nn.Module):
         """
         width = x.shape[-1] + 2 * self.padding[-1] - self.kernel_size[-1]
         one_column = self.stride[-1] > 1 and width < self.stride[-1]
-        return one_column and x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+        return one_column and _in_bf16_on_cpu(x)
 
     def _corrupts_memory(self, x: Tensor) -> bool:
         """Whether oneDNN's gradient of the weights would write where it must not.
@@ -67,6 +66,39 @@ class _Convolution(nn.Module):
         Slices of zeros that are really there cost a copy of a thin volume, and were right in all of them.
         """
         return x.ndim == 5 and x.device.type == "cpu" and 3 < self.kernel_size[0] >= x.shape[2]
+
+
+class _UpConvolution(nn.Module):
+    """What both dimensions add to torch's transposed convolution: in bf16, the fault of `_Convolution`."""
+
+    stride: tuple[int, ...]
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Map (B, inputs, *grid) to (B, outputs, *grid * stride); `output_size` is torch's.
+
+        The gradient of a map of one column is a convolution that ends as one, and was wrong for 48 channels.
+        """
+        if x.shape[-1] > 1 or self.stride[-1] == 1 or not _in_bf16_on_cpu(x):
+            out: Tensor = super().forward(x, output_size)
+            return out
+        return _exactly(partial(super().forward, output_size=output_size), x)
+
+
+def _in_bf16_on_cpu(x: Tensor) -> bool:
+    return x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+
+
+def _exactly(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Apply a layer in fp32, and give what mixed precision would have given."""
+    with torch.autocast(x.device.type, enabled=False):
+        exact = layer(x.float())
+    return exact.to(torch.get_autocast_dtype(x.device.type))
+
+
+class _UpConvolution2d(_UpConvolution, nn.ConvTranspose2d): ...
+
+
+class _UpConvolution3d(_UpConvolution, nn.ConvTranspose3d): ...
 
 
 class _Convolution2d(_Convolution, nn.Conv2d): ...
@@ -82,7 +114,7 @@ def convolution(dimension: int) -> Callable[..., nn.Module]:
 
 def up_convolution(dimension: int, inputs: int, outputs: int, strides: Strides) -> nn.Module:
     """Transposed convolution that undoes a step of `strides`."""
-    layer: Callable[..., nn.Module] = nn.ConvTranspose2d if dimension == 2 else nn.ConvTranspose3d
+    layer: Callable[..., nn.Module] = _UpConvolution2d if dimension == 2 else _UpConvolution3d
     return layer(inputs, outputs, kernel_size=strides, stride=strides)
 
 

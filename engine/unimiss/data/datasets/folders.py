@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,10 +29,11 @@ def read_folders(folder: Path) -> Dataset | None:
     """Read images beside masks, at once or in folders of splits; None where there are none.
 
     A mask has the name of its image, perhaps followed by ``_mask``, ``_seg`` or ``_label``, in the same
-    sub-folder; an image of DICOM may be a folder of that name. Masks in sub-folders of structures
-    (``masks/heart/a.png``, ``masks/lungs/a.png``) make classes that may overlap. Masks in folders of folds
-    (``fold1/masks``, ``scratch/fold2/masks``) say in which fold an image is; the lowest number is fold 0. A
-    ``labels.json`` among the masks, as predictions have it, names their values or channels.
+    sub-folder or, where no other image or mask has that name, in any; an image of DICOM may be a folder of
+    that name. Masks in sub-folders of structures (``masks/heart/a.png``, ``masks/lungs/a.png``) make classes
+    that may overlap. Masks in folders of folds (``fold1/masks``, ``scratch/fold2/masks``) say in which fold
+    an image is; the lowest number is fold 0. A ``labels.json`` among the masks, as predictions have it, names
+    their values or channels.
     """
     places: list[tuple[Path, Split | None]] = [(folder, None)]
     places += [(path, split) for path in visible(folder) if path.is_dir() and (split := split_of(path.name))]
@@ -68,9 +70,14 @@ def _labels(file: Path) -> dict[int, str]:
 
 
 def masks_by_name(folder: Path) -> Names:
-    """Masks below a folder by path without suffix; ``label0001`` in the folder ``label`` is ``0001`` too."""
+    """Masks below a folder by path without suffix; ``label0001`` in the folder ``label`` is ``0001`` too.
+
+    A name that no other mask has stands for its path: ``ct`` of several patients is nobody's.
+    """
     files = [path for path in sorted(folder.rglob("*")) if suffix_of(path) and not path.name.startswith(".")]
-    by_name = {path.name.removeprefix(folder.name).removesuffix(suffix_of(path)): path for path in files}
+    names = [path.name.removeprefix(folder.name).removesuffix(suffix_of(path)) for path in files]
+    counts = Counter(names)
+    by_name = {name: path for name, path in zip(names, files, strict=True) if counts[name] == 1}
     return by_name | {_key(path, folder): path for path in files}
 
 
@@ -81,26 +88,28 @@ def pairs(
 
     Only files without a mask of their own are channels of one case: ``frame_0001.png`` may be a case.
     """
-    own = {file: _masks_of(file, images, masks) for file in files}
+    counts = Counter(path.name.removesuffix(suffix_of(path)) for path in {*files, *group_channels(files)})
+    own = {file: _masks_of(_names(file, images, counts), masks) for file in files}
     alone = [({0: file}, found) for file, found in own.items() if found]
     rest = group_channels(file for file, found in own.items() if not found)
-    joined = [(by_channel, _masks_of(case, images, masks)) for case, by_channel in rest.items()]
+    joined = [
+        (by_channel, _masks_of(_names(case, images, counts), masks)) for case, by_channel in rest.items()
+    ]
     yield from sorted(alone + joined, key=lambda pair: pair[0][min(pair[0])])
 
 
-def _masks_of(path: Path, images: Path, masks: Sequence[Names]) -> tuple[Path, ...]:
-    names = _names(path, images)
+def _masks_of(names: Sequence[str], masks: Sequence[Names]) -> tuple[Path, ...]:
     found = [next((one[name] for name in names if name in one), None) for one in masks]
     return tuple(mask for mask in found if mask is not None)
 
 
-def _names(path: Path, folder: Path) -> list[str]:
-    """Names that an image's mask may have: its path in the folder, its name, of DICOM its folder."""
+def _names(path: Path, folder: Path, counts: Mapping[str, int]) -> list[str]:
+    """Names that an image's mask may have: its path in the folder, its name if it is one of a kind."""
     if path.exists() and is_dicom(path):
         inside = path.relative_to(folder).parent.as_posix()
         return [stem(path), *([inside] if inside != "." else []), _key(path, folder)]
     name = path.name.removesuffix(suffix_of(path))
-    plain = [_key(path, folder), name, name.removeprefix(folder.name)]
+    plain = [_key(path, folder), *([name, name.removeprefix(folder.name)] if counts[name] == 1 else [])]
     return [name + ending for ending in ("", *_ENDINGS) for name in plain if name]
 
 
