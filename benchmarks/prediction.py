@@ -4,7 +4,7 @@
 classes at 1.5 mm, and a generated volume of 1.25 x 0.8 x 0.8 mm. The first N windows go through the network
 and are timed; for the others a stand-in, which is not, gives each class's scores by the voxels' values, so
 that the mask has organs and noise like a real one's. All else is done in full. The way back to the image's
-grid is also done as one would do it plainly, all classes at once, in the same run; both masks must be equal.
+grid is also done as one would do it plainly, all classes at once, in the same run; both masks are compared.
 Seconds are those of the processor, for other work on the machine to count as little as may be. Every part
 runs in a process of its own, so that its peak memory is its own.
 """
